@@ -1,0 +1,39 @@
+"""How a message enters the data plane: what control/ hands over and what it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from marketbell.errors import MarketbellError
+from marketbell.model import Instant, Message
+from marketbell.store.base import Idempotency, Published, Subscribers
+
+
+class Acceptance(msgspec.Struct, frozen=True, kw_only=True):
+    """One checked message and the application as its fan-out is to be matched."""
+
+    message: Message
+    """With id 0."""
+    subscribers: Subscribers
+    due_at: Instant
+    """When its deliveries fall due: now, or the publisher's `deliverAt`."""
+    idempotency: Idempotency | None = None
+
+
+class Intake(Protocol):
+    """The dispatcher, as publishers see it."""
+
+    async def accept(self, acceptances: Sequence[Acceptance]) -> list[Published | MarketbellError]:
+        """
+        Match, keep and start to deliver; what comes back as `Published` is on disk.
+
+        One verdict each, in order. StaleError means that `subscribers` is out of date: read
+        them again and accept again. Raises OverloadedError, UnavailableError or
+        OutcomeUnknownError for all of them.
+        """
+
+    def wake(self) -> None:
+        """Something may be due that the dispatcher does not know of (a resend, a resumed endpoint)."""

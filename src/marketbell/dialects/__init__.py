@@ -1,0 +1,1 @@
+"""How each marketplace talks: bodies, headers, success rules, schedules, catalogues. Pure."""

@@ -1,0 +1,136 @@
+"""
+Public ids: a prefix and 27 base62 characters that sort by time (KSUID with milliseconds).
+
+The 20 bytes are those of Svix's `KsuidMs`: 4 bytes of seconds since 1,400,000,000, one byte of
+milliseconds divided by 4, and 15 random bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Final
+
+from marketbell.model import Instant
+
+ORGANIZATION: Final = "org_"
+APPLICATION: Final = "app_"
+ENDPOINT: Final = "ep_"
+MESSAGE: Final = "msg_"
+ATTEMPT: Final = "atmpt_"
+
+_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_CHARACTERS: Final = frozenset(_ALPHABET)
+_DIGITS: Final = {character: value for value, character in enumerate(_ALPHABET)}
+_PAIRS: Final = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
+_LENGTH: Final = 27
+_EPOCH_MS: Final = 1_400_000_000_000
+_RANDOM_BITS: Final = 120
+_LAST_TICK: Final = ((1 << 32) - 1) << 8 | 249
+_BACK_MS: Final = 1000
+"""How far the clock may step back with the ids still rising."""
+_BACK_TICKS: Final = (_BACK_MS // 1000) << 8
+_NINE: Final = 62**9
+_WORDS: Final = 512
+
+
+class _State:
+    """Random 64-bit words, read a page at a time, and the value of the last id."""
+
+    def __init__(self) -> None:
+        self._words: list[int] = []
+        self.last = 0
+        self.upper = (0, "0" * 18)
+        """The first 18 characters of the last id with what they stand for."""
+        os.register_at_fork(after_in_child=self._forget)
+
+    def word(self) -> int:
+        """The next word. Two threads never get the same one."""
+        try:
+            return self._words.pop()
+        except IndexError:
+            self._words.extend(struct.unpack(f"<{_WORDS}Q", os.urandom(8 * _WORDS)))
+            return self.word()
+
+    def _forget(self) -> None:
+        self._words.clear()
+        self.last = 0
+
+
+_STATE: Final = _State()
+
+
+def new_id(prefix: str, now: Instant) -> str:
+    """
+    A new id of that moment, greater than every one that this thread made before.
+
+    It holds while the clock steps back by less than a second; after a greater step ids follow
+    the clock. Instants before 2014-05-13 count as that day.
+    """
+    state = _STATE
+    seconds, millis = divmod(now - _EPOCH_MS, 1000)
+    tick = seconds << 8 | millis >> 2
+    if not 0 <= tick <= _LAST_TICK:
+        tick = _tick(now)
+    last = state.last
+    if -_BACK_TICKS <= tick - (last >> _RANDOM_BITS) <= 0:
+        value = last + 1 + (state.word() >> 16)
+    else:
+        value = (tick << _RANDOM_BITS) | (state.word() << 56) | (state.word() >> 8)
+    state.last = value
+    # Ids of one tick share their first 18 characters nearly always.
+    above, low = divmod(value, _NINE)
+    upper, characters = state.upper
+    if upper != above:
+        characters = _nine(above // _NINE) + _nine(above % _NINE)
+        state.upper = (above, characters)
+    return prefix + characters + _nine(low)
+
+
+def smallest_at(prefix: str, now: Instant) -> str:
+    """The lower bound of all ids of that moment and later; itself never made."""
+    return prefix + _base62(_tick(now) << _RANDOM_BITS)
+
+
+def time_of(public_id: str) -> Instant:
+    """When an id was made, to 4 ms below. The id must be one by `is_id`."""
+    value = 0
+    for character in public_id[-_LENGTH:]:
+        value = value * 62 + _DIGITS[character]
+    tick = value >> _RANDOM_BITS
+    return _EPOCH_MS + (tick >> 8) * 1000 + ((tick & 255) << 2)
+
+
+def is_id(prefix: str, text: str) -> bool:
+    """Whether a text has the shape of an id with that prefix."""
+    body = text[len(prefix) :]
+    return (
+        len(body) == _LENGTH
+        and text.startswith(prefix)
+        and _CHARACTERS.issuperset(body)
+        and body <= _GREATEST
+    )
+
+
+def _tick(now: Instant) -> int:
+    seconds, millis = divmod(now - _EPOCH_MS, 1000)
+    return min(max(seconds << 8 | millis >> 2, 0), _LAST_TICK)
+
+
+def _base62(value: int) -> str:
+    """160 bits as 27 characters."""
+    above, low = divmod(value, _NINE)
+    return _nine(above // _NINE) + _nine(above % _NINE) + _nine(low)
+
+
+def _nine(value: int) -> str:
+    """A number below 62**9, which fits a machine word, as nine characters."""
+    pairs = _PAIRS
+    value, fifth = divmod(value, 3844)
+    value, fourth = divmod(value, 3844)
+    value, third = divmod(value, 3844)
+    first, second = divmod(value, 3844)
+    return _ALPHABET[first] + pairs[second] + pairs[third] + pairs[fourth] + pairs[fifth]
+
+
+_GREATEST: Final = _base62((1 << 160) - 1)

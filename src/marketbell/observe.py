@@ -1,0 +1,294 @@
+"""What the program tells of itself: one line and one span per attempt, and its metrics."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+
+from marketbell.errors import SettingsError
+from marketbell.logs import LineWriter, Log, Renderer, configure_logging, timestamp
+from marketbell.metrics import METRICS, Counters, Exposition, Gauges, Histogram, Number
+from marketbell.model import (
+    NEVER,
+    Application,
+    Attempt,
+    Claim,
+    DeliveryState,
+    Endpoint,
+    Instant,
+    Message,
+    Outcome,
+    Trigger,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from marketbell.spans import Spans
+
+NotAccepted: TypeAlias = Literal["repeated", "conflict", "refused", "unavailable"]
+"""Why a message was not kept: its idempotency key or its eventId was known, it broke a rule, the store could not."""
+
+_ACCEPTED: Final = Outcome.ACCEPTED
+_CLOSED: Final = Outcome.CLOSED
+_PENDING: Final = DeliveryState.PENDING
+_MILLI: Final = 0.001
+_OTLP: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+class AttemptLine(msgspec.Struct, frozen=True, gc=False):
+    """
+    The log line of one attempt; what is shown is this and nothing else.
+
+    The host is all that is told of the URL: receivers keep tokens in paths and query strings.
+    """
+
+    time: str
+    """When the attempt began."""
+    level: str
+    """`info` for an accepted one and for one on a kept connection that had died, else `warning`."""
+    event: str
+    """Always `attempt`."""
+    outcome: Outcome
+    status: int
+    reason: str
+    event_type: str
+    host: str
+    address: str
+    duration_ms: int
+    late_ms: int
+    number: int
+    claim: int
+    trigger: Trigger
+    state: DeliveryState | None
+    """What the delivery is now; None if the attempt left it as it was."""
+    due: str | None
+    """When it is tried next."""
+    hold: str | None
+    """Until when the whole endpoint rests."""
+    disabled: bool
+    """Whether the endpoint is disabled because its receiver asked so."""
+    sent_bytes: int
+    dialect: str
+    organization: str
+    application: str
+    endpoint: str
+    message: str
+    attempt: str
+
+
+class Observer:
+    """
+    The one place that the data plane and the API report to.
+
+    Reporting costs a few microseconds, never waits and never raises. With `log` None there are
+    no lines, with `spans` None no spans; metrics are always counted.
+    """
+
+    def __init__(self, *, log: Log | None = None, spans: Spans | None = None) -> None:
+        self._log = log
+        self._spans = spans
+        self._writer: LineWriter | None = log.writer if log is not None else None
+        self._least = log.level if log is not None else logging.CRITICAL
+        self._encode: Callable[[AttemptLine], bytes] = msgspec.json.Encoder().encode
+        if log is not None and log.console:
+            self._encode = functools.partial(_encode_for_people, log.renderer)
+        self._counters = Counters()
+        self._gauges = Gauges()
+        self._duration = _millis("marketbell_attempt_duration_seconds")
+        self._lateness = _millis("marketbell_lateness_seconds")
+        self._first = _millis("marketbell_accept_to_first_attempt_seconds")
+        self._rows = Histogram(METRICS["marketbell_store_batch_rows"].buckets)
+        self._commit = Histogram(METRICS["marketbell_store_commit_seconds"].buckets)
+        self._exposition = Exposition(
+            self._counters,
+            self._gauges,
+            {
+                "marketbell_attempt_duration_seconds": (self._duration, _MILLI),
+                "marketbell_lateness_seconds": (self._lateness, _MILLI),
+                "marketbell_accept_to_first_attempt_seconds": (self._first, _MILLI),
+                "marketbell_store_batch_rows": (self._rows, 1.0),
+                "marketbell_store_commit_seconds": (self._commit, 1.0),
+            },
+        )
+
+    def attempt(
+        self,
+        claim: Claim,
+        attempt: Attempt,
+        verdict: Verdict | None,
+        *,
+        application: Application,
+        endpoint: Endpoint,
+        dialect: str,
+        sent_bytes: int,
+    ) -> None:
+        """
+        One attempt and what follows from it, as it is handed to the store.
+
+        `verdict` is None where the attempt leaves the delivery as it is; `sent_bytes` is the size
+        of the request's body.
+        """
+        outcome = attempt.outcome
+        started = attempt.started_at
+        late = max(started - claim.due_at, 0)
+        self._counters.add("marketbell_attempts_total", 1, (outcome._value_, dialect))
+        self._duration.add(attempt.duration)
+        self._lateness.add(late)
+        if claim.attempt_count == 0 and claim.due_at <= claim.born_at:
+            self._first.add(max(started - claim.message.created_at, 0))
+        if verdict is not None and verdict.state is not _PENDING:
+            self._counters.add("marketbell_deliveries_total", 1, (verdict.state._value_,))
+        level = logging.INFO if outcome is _ACCEPTED or outcome is _CLOSED else logging.WARNING
+        if self._writer is not None and level >= self._least:
+            message = claim.message
+            line = AttemptLine(
+                timestamp(started),
+                "info" if level == logging.INFO else "warning",
+                "attempt",
+                outcome,
+                attempt.status_code,
+                attempt.reason,
+                message.event_type,
+                _host(attempt.url),
+                attempt.address,
+                attempt.duration,
+                late,
+                attempt.number,
+                attempt.claim_number,
+                attempt.trigger,
+                verdict.state if verdict is not None else None,
+                _until(verdict.due_at) if verdict is not None else None,
+                _until(verdict.hold_until) if verdict is not None else None,
+                verdict is not None and verdict.disable_endpoint,
+                sent_bytes,
+                dialect,
+                application.organization,
+                application.public_id,
+                endpoint.public_id,
+                message.public_id,
+                attempt.public_id,
+            )
+            self._writer.write(self._encode(line))
+        if self._spans is not None:
+            self._spans.attempt(
+                claim, attempt, application=application, endpoint=endpoint, dialect=dialect
+            )
+
+    def accepted(
+        self, message: Message, *, application: Application, deliveries: int, now: Instant
+    ) -> None:
+        """A message that is on disk, with so many deliveries; `now` is when it was."""
+        self._counters.add("marketbell_messages_total", 1, ("accepted",))
+        if deliveries:
+            self._counters.add("marketbell_deliveries_total", deliveries, ("pending",))
+        if self._spans is not None:
+            self._spans.message(message, application=application, end=now)
+
+    def not_accepted(self, result: NotAccepted, count: int = 1) -> None:
+        """Messages that were not kept, and why: `unavailable` is the store's doing, the rest the caller's."""
+        self._counters.add("marketbell_messages_total", count, (result,))
+
+    def cancelled(self, deliveries: int) -> None:
+        """Deliveries that ended without being sent: their endpoint was deleted or disabled."""
+        self._counters.add("marketbell_deliveries_total", deliveries, ("cancelled",))
+
+    def lost_claims(self, count: int) -> None:
+        """Leases that had run out when the store looked."""
+        self._counters.add("marketbell_lost_claims_total", count)
+
+    def pruned(self, *, payloads: int, attempts: int, messages: int, cancelled: int) -> None:
+        """What one step of retention removed."""
+        for kind, count in (
+            ("payload", payloads),
+            ("attempt", attempts),
+            ("message", messages),
+            ("cancelled", cancelled),
+        ):
+            self._counters.add("marketbell_pruned_total", count, (kind,))
+        self.cancelled(cancelled)
+
+    def committed(self, rows: int, seconds: float) -> None:
+        """One transaction of the store; fits `BatchStatistics.observe`."""
+        self._rows.add(rows)
+        self._commit.add(seconds)
+
+    def gauge(self, name: str, read: Callable[[], Number], **labels: str) -> None:
+        """
+        Let `read` say one gauge's value from now on, in the unit of its name.
+
+        `marketbell_sockets` takes `state="busy"` and `state="idle"`. ValueError for a name that is
+        no gauge of METRICS, or other labels than it has.
+        """
+        metric = METRICS.get(name)
+        wanted = metric.labels if metric is not None else ()
+        if set(labels) != set(wanted):
+            raise ValueError(f"{name} has the labels {wanted}, not {tuple(labels)}")
+        self._gauges.register(name, read, tuple(labels[label] for label in wanted))
+
+    def metrics(self, accept: str = "") -> tuple[str, bytes]:
+        """The content type that suits the Accept header, and all metrics, as Prometheus reads them."""
+        return self._exposition.text(accept)
+
+    def close(self) -> None:
+        """Write and send what waits, each for at most a few seconds; lines that come later are lost."""
+        if self._spans is not None:
+            self._spans.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+def open_spans(endpoint: str, environ: Mapping[str, str]) -> Spans | None:
+    """
+    Spans sent by OTLP over HTTP to `endpoint`, or as OTEL_EXPORTER_OTLP_ENDPOINT says; None if neither is set.
+
+    The SDK's own variables hold: OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS
+    and the rest; OTEL_SDK_DISABLED=true means no spans at all. SettingsError if spans are asked
+    for and OpenTelemetry is not installed.
+    """
+    asked = (
+        "otel_endpoint" if endpoint else next((name for name in _OTLP if environ.get(name)), None)
+    )
+    if asked is None or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    try:
+        from marketbell.spans import Spans, otlp_exporter
+    except ImportError as error:
+        fault = (
+            f"{asked} asks for OpenTelemetry spans, but OpenTelemetry is not installed"
+            f" ({error.name}): run `pip install 'marketbell[otel]'`, or unset {asked}."
+        )
+        raise SettingsError([fault]) from error
+    return Spans(otlp_exporter(endpoint))
+
+
+def _millis(name: str) -> Histogram:
+    """A histogram that is fed with milliseconds."""
+    return Histogram(
+        round(bound * 1000) if bound >= 0.01 else bound * 1000 for bound in METRICS[name].buckets
+    )
+
+
+def _until(instant: Instant) -> str | None:
+    return timestamp(instant) if 0 < instant < NEVER else None
+
+
+@functools.lru_cache(maxsize=16_384)
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _encode_for_people(renderer: Renderer, line: AttemptLine) -> bytes:
+    return renderer.render(msgspec.structs.asdict(line))
+
+
+__all__ = [
+    "AttemptLine", "Log", "NotAccepted", "Observer", "configure_logging", "open_spans",
+]  # fmt: skip

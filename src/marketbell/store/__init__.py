@@ -1,0 +1,1 @@
+"""Keeping: messages, deliveries, attempts and configuration, behind one contract."""

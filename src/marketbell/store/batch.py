@@ -1,0 +1,295 @@
+"""Group commit: whatever waits when the writer is free becomes one transaction, on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from marketbell.errors import (
+    MarketbellError,
+    OutcomeUnknownError,
+    OverloadedError,
+    StoreError,
+    UnavailableError,
+)
+from marketbell.store.base import Change
+from marketbell.store.transaction import Transaction
+
+T = TypeVar("T")
+
+
+class DataFault(Exception):  # noqa: N818 - a fault of one work's rows, seen only by the writer
+    """A constraint or a value was refused: the transaction is undone, one of its works is to blame."""
+
+
+class Work(Protocol):
+    """One caller's share of a transaction."""
+
+    rows: int
+    """How many rows it is about; bounds what waits and what one transaction holds."""
+    size: int
+    """How many bytes it holds in memory while it waits."""
+    bounded: bool
+    """Whether it may be refused for want of room, and withdrawn when it waits too long."""
+    queued_at: float
+
+    def succeed(self) -> None:
+        """Tell the caller, on the event loop, that it is on disk."""
+
+    def fail(self, error: Exception) -> None:
+        """Tell the caller, on the event loop, that it was not kept, or may not have been."""
+
+
+class Effect(Generic[T]):
+    """A work that is a function of the transaction; its value is the caller's answer."""
+
+    __slots__ = ("apply", "bounded", "error", "future", "queued_at", "rows", "size", "value")
+
+    def __init__(self, apply: Callable[[Transaction], T], future: asyncio.Future[T], *, bounded: bool) -> None:
+        self.apply = apply
+        self.future = future
+        self.bounded = bounded
+        self.rows = 1
+        self.size = 0
+        self.queued_at = 0.0
+        self.value: T | None = None
+        self.error: MarketbellError | None = None
+
+    def run(self, transaction: Transaction) -> None:
+        """Apply it; a user's error is the caller's answer and must have changed nothing."""
+        self.error = None
+        try:
+            self.value = self.apply(transaction)
+        except MarketbellError as error:
+            self.error = error
+
+    def succeed(self) -> None:
+        """Answer with the value, or with the user's error."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.value)  # type: ignore[arg-type]
+
+    def fail(self, error: Exception) -> None:
+        """Answer with the store's error."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Executor(Protocol):
+    """Runs works inside one transaction; the database's own part of a group commit."""
+
+    def commit(self, works: Sequence[Work]) -> list[Change]:
+        """
+        Run them all in one transaction and make it durable.
+
+        Raises DataFault if a row was refused, StoreError if the database could not; in both
+        cases nothing was kept, save OutcomeUnknownError.
+        """
+
+
+class BatchStatistics:
+    """What the writer has done so far, as plain numbers for metrics."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.rows = 0
+        self.seconds = 0.0
+        self.refused = 0
+        self.observe: Callable[[int, float], None] = lambda _rows, _seconds: None
+        """Called on the event loop after each commit with its rows and seconds."""
+
+
+class Writer:
+    """
+    The one thread that writes.
+
+    There is no timer: a work that finds the writer free is committed at once, and those
+    that come while it is busy are the next transaction. What waits is bounded in rows and
+    bytes, and in time: a work that has not begun after `wait_s` is withdrawn, one whose
+    commit has not ended after twice that is answered with OutcomeUnknownError.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        *,
+        rows_max: int,
+        waiting_rows_max: int,
+        waiting_bytes_max: int,
+        wait_s: float,
+        on_changes: Callable[[list[Change]], None],
+    ) -> None:
+        self._executor = executor
+        self._rows_max = rows_max
+        self._waiting_rows_max = waiting_rows_max
+        self._waiting_bytes_max = waiting_bytes_max
+        self._wait_s = wait_s
+        self._on_changes = on_changes
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Work] = deque()
+        self._waiting_rows = 0
+        self._waiting_bytes = 0
+        self._lock = threading.Lock()
+        self._bell = threading.Semaphore(0)
+        self._idle = True
+        self._running: list[Work] = []
+        self._running_since = 0.0
+        self._closing = False
+        self._watch: asyncio.TimerHandle | None = None
+        self.statistics = BatchStatistics()
+        self._thread = threading.Thread(target=self._write, name="marketbell-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that wait to be written now."""
+        return self._waiting_rows
+
+    def submit(self, work: Work) -> None:
+        """
+        Put a work into the next transaction. Called on the event loop.
+
+        Raises OverloadedError if it is bounded and too much waits already, UnavailableError
+        if the store is closing.
+        """
+        if self._closing:
+            raise UnavailableError("The store is closing.")
+        if work.bounded and (
+            self._waiting_rows + work.rows > self._waiting_rows_max
+            or self._waiting_bytes + work.size > self._waiting_bytes_max
+        ):
+            self.statistics.refused += 1
+            raise OverloadedError("Too much waits to be stored already; try again later.")
+        work.queued_at = time.monotonic()
+        with self._lock:
+            self._waiting.append(work)
+            self._waiting_rows += work.rows
+            self._waiting_bytes += work.size
+            ring, self._idle = self._idle, False
+        if ring:
+            self._bell.release()
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._wait_s / 4, self._watch_waiting)
+
+    def run(self, apply: Callable[[Transaction], T], *, bounded: bool = True) -> asyncio.Future[T]:
+        """Submit a function of the transaction; the future has its value once that is on disk."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self.submit(Effect(apply, future, bounded=bounded))
+        return future
+
+    async def aclose(self) -> None:
+        """Write what was accepted, then stop the thread."""
+        self._closing = True
+        with self._lock:
+            ring, self._idle = self._idle, False
+        if ring:
+            self._bell.release()
+        await asyncio.to_thread(self._thread.join)
+        if self._watch is not None:
+            self._watch.cancel()
+
+    # -- on the writer's thread ---------------------------------------------------------
+
+    def _write(self) -> None:
+        while True:
+            works = self._take()
+            if works:
+                self._commit(works)
+                continue
+            if self._closing:
+                return
+            self._bell.acquire()
+
+    def _take(self) -> list[Work]:
+        with self._lock:
+            taken: list[Work] = []
+            rows = size = 0
+            while self._waiting and (not taken or rows + self._waiting[0].rows <= self._rows_max):
+                work = self._waiting.popleft()
+                taken.append(work)
+                rows += work.rows
+                size += work.size
+            self._waiting_rows -= rows
+            self._waiting_bytes -= size
+            self._idle = not taken
+            self._running, self._running_since = taken, time.monotonic()
+            return taken
+
+    def _commit(self, works: list[Work]) -> None:
+        begun = time.monotonic()
+        try:
+            changes = self._executor.commit(works)
+        except DataFault as fault:
+            if len(works) == 1:
+                self._tell(self._failed, works, UnavailableError(f"The store refused it: {fault}"))
+                return
+            middle = len(works) // 2
+            self._commit(works[:middle])
+            self._commit(works[middle:])
+        except StoreError as error:
+            self._tell(self._failed, works, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, no caller may wait for ever
+            self._tell(self._failed, works, UnavailableError(f"The store failed: {error!r}"))
+        else:
+            self._tell(self._succeeded, works, changes, time.monotonic() - begun)
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:  # the loop has gone before its store: nobody is left to tell
+            self._closing = True
+
+    # -- on the event loop --------------------------------------------------------------
+
+    def _succeeded(self, works: list[Work], changes: list[Change], seconds: float) -> None:
+        if changes:
+            self._on_changes(changes)
+        rows = 0
+        for work in works:
+            rows += work.rows
+            work.succeed()
+        statistics = self.statistics
+        statistics.batches += 1
+        statistics.rows += rows
+        statistics.seconds += seconds
+        statistics.observe(rows, seconds)
+
+    def _failed(self, works: list[Work], error: Exception) -> None:
+        for work in works:
+            work.fail(error)
+
+    def _watch_waiting(self) -> None:
+        """Withdraw what has waited too long; say so of what hangs in a commit."""
+        now = time.monotonic()
+        late: list[Work] = []
+        with self._lock:
+            if any(w.bounded and now - w.queued_at > self._wait_s for w in self._waiting):
+                kept: deque[Work] = deque()
+                for work in self._waiting:
+                    if work.bounded and now - work.queued_at > self._wait_s:
+                        late.append(work)
+                        self._waiting_rows -= work.rows
+                        self._waiting_bytes -= work.size
+                    else:
+                        kept.append(work)
+                self._waiting = kept
+            hanging = (
+                [w for w in self._running if w.bounded]
+                if now - self._running_since > 2 * self._wait_s
+                else []
+            )
+            busy = bool(self._waiting or self._running)
+        self._failed(late, UnavailableError("The store is too slow; nothing was kept. Try again."))
+        self._failed(
+            hanging, OutcomeUnknownError("The store has not answered; it may have been kept.")
+        )
+        self._watch = (
+            self._loop.call_later(self._wait_s / 4, self._watch_waiting) if busy else None
+        )

@@ -1,0 +1,268 @@
+"""T1 on SQLite: messages with their deliveries, kept together, each with its own verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from marketbell.errors import ConflictError, MarketbellError, NotFoundError, StaleError
+from marketbell.model import NEVER, Claim, Message, Millis, Trigger
+from marketbell.store.base import Idempotency, Publication, Published
+from marketbell.store.rows import encode_names, message_of
+from marketbell.store.statements import statements
+from marketbell.store.transaction import Row, Transaction
+
+_SQL = statements("sqlite", "queue")
+
+AUTO_BUCKET_MS = 5 * 60_000
+AUTO_BUCKETS = 4
+"""The present bucket and those before it that cover 15 minutes."""
+NAMED_BUCKET_MS = 6 * 3_600_000
+NAMED_BUCKETS = 5
+"""The present bucket and those before it that cover 24 hours."""
+
+
+def buckets(idempotency: Idempotency, now: int) -> list[int]:
+    """
+    The buckets in which a key may stand, the present one first.
+
+    Those of keys that SDKs make are even, the others odd, so that each kind is dropped on its own.
+    """
+    if idempotency.auto:
+        first = now // AUTO_BUCKET_MS
+        return [2 * (first - back) for back in range(AUTO_BUCKETS)]
+    first = now // NAMED_BUCKET_MS
+    return [2 * (first - back) + 1 for back in range(NAMED_BUCKETS)]
+
+
+class PublishWork:
+    """The publications of one caller, as a share of a transaction."""
+
+    __slots__ = ("bounded", "future", "publications", "queued_at", "rows", "size", "verdicts")
+
+    def __init__(
+        self,
+        publications: Sequence[Publication],
+        future: asyncio.Future[list[Published | MarketbellError]],
+    ) -> None:
+        self.publications = publications
+        self.future = future
+        self.rows = 0
+        self.size = 0
+        for publication in publications:
+            self.rows += 1 + len(publication.births)
+            self.size += 500 + len(publication.message.payload)
+        self.bounded = True
+        self.queued_at = 0.0
+        self.verdicts: list[Published | MarketbellError] = []
+
+    def succeed(self) -> None:
+        """Give the caller its verdicts."""
+        if not self.future.done():
+            self.future.set_result(self.verdicts)
+
+    def fail(self, error: Exception) -> None:
+        """Tell the caller that nothing of it was kept, or may not have been."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Publisher:
+    """Keeps publications; lives on the writer's thread and gives out message ids."""
+
+    def __init__(self, last_message_id: int, payload_retention: Millis) -> None:
+        self.last_id = last_message_id
+        self._payload_retention = payload_retention
+
+    def keep(self, transaction: Transaction, works: Sequence[PublishWork]) -> None:
+        """Run every publication of `works`; their verdicts are put into the works."""
+        keeping = _Keeping(transaction, self.last_id, self._payload_retention)
+        for work in works:
+            work.verdicts = [keeping.judge(publication) for publication in work.publications]
+        keeping.write()
+        self.last_id = keeping.last_id
+
+
+class _Keeping:
+    """One transaction's publications: judged one by one, written together."""
+
+    def __init__(
+        self, transaction: Transaction, last_id: int, payload_retention: Millis
+    ) -> None:
+        self._transaction = transaction
+        self.last_id = last_id
+        self._payload_retention = payload_retention
+        self._revisions: dict[int, int | None] = {}
+        self._marks: dict[bytes, tuple[bytes, Message]] = {}
+        self._event_ids: set[tuple[int, str]] = set()
+        self._busy_keys: set[tuple[int, bytes]] = set()
+        self._messages: list[Row] = []
+        self._payloads: list[Row] = []
+        self._expiries: list[Row] = []
+        self._deliveries: list[Row] = []
+        self._idempotencies: list[Row] = []
+        self._lanes: dict[int, int] = {}
+
+    def judge(self, publication: Publication) -> Published | MarketbellError:
+        """What becomes of one publication; what is to be written is put by."""
+        message = publication.message
+        mark = publication.idempotency
+        if mark is not None:
+            repeated = self._repeated(mark, message.created_at)
+            if repeated is not None:
+                return repeated
+        refused = self._refused(publication)
+        if refused is not None:
+            return refused
+        self.last_id += 1
+        kept = msgspec.structs.replace(message, id=self.last_id)
+        if mark is not None:
+            bucket = buckets(mark, message.created_at)[0]
+            self._marks[mark.key] = (mark.body, kept)
+            self._idempotencies.append((bucket, mark.key, mark.body, kept.id, None))
+        if message.event_id is not None:
+            self._event_ids.add((message.application_id, message.event_id))
+        self._messages.append(
+            (
+                kept.id,
+                kept.public_id,
+                kept.application_id,
+                kept.event_type,
+                kept.event_id,
+                encode_names(kept.channels),
+                encode_names(kept.tags),
+                kept.occurred_at,
+                kept.created_at,
+                kept.payload_expires_at,
+            )
+        )
+        self._payloads.append((kept.id, kept.payload))
+        if kept.payload_expires_at != kept.created_at + self._payload_retention:
+            self._expiries.append((kept.payload_expires_at, kept.id))
+        return Published(message=kept, claims=tuple(self._bear(publication, kept)))
+
+    def write(self) -> None:
+        """Write all that was put by."""
+        transaction = self._transaction
+        transaction.change_many(_SQL["message_insert"], self._messages)
+        transaction.change_many(_SQL["payload_insert"], self._payloads)
+        if self._expiries:
+            transaction.change_many(_SQL["payload_expiry_insert"], self._expiries)
+        if self._deliveries:
+            transaction.change_many(_SQL["delivery_insert"], self._deliveries)
+        if self._idempotencies:
+            self._idempotencies.sort()
+            transaction.change_many(_SQL["idempotency_insert"], self._idempotencies)
+        for endpoint_id, due_at in sorted(self._lanes.items()):
+            transaction.change(
+                _SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at}
+            )
+
+    def _repeated(self, mark: Idempotency, now: int) -> Published | MarketbellError | None:
+        before = self._marks.get(mark.key)
+        if before is not None:
+            body, message = before
+        else:
+            found = find_mark(self._transaction, mark, now)
+            if found is None:
+                return None
+            body, message = found[0], self._message(found[1])
+        if body != mark.body:
+            return used_with_another_body()
+        return Published(message=message, repeated=True)
+
+    def _message(self, message_id: int | None) -> Message:
+        if message_id is None:
+            raise ConflictError("This idempotency-key was used for something else.")
+        row = self._transaction.row(_SQL["message_by_id"], {"id": message_id})
+        if row is None:
+            raise NotFoundError("The message of this idempotency-key is no longer kept.")
+        return message_of(row)
+
+    def _refused(self, publication: Publication) -> MarketbellError | None:
+        message = publication.message
+        application_id = message.application_id
+        if application_id not in self._revisions:
+            row = self._transaction.row(
+                _SQL["application_revision"], {"application_id": application_id}
+            )
+            self._revisions[application_id] = row[0] if row else None  # type: ignore[assignment]
+        revision = self._revisions[application_id]
+        if revision is None:
+            return NotFoundError("There is no such application.")
+        if revision != publication.revision:
+            return StaleError("The application has changed.")
+        event_id = message.event_id
+        if event_id is None:
+            return None
+        if (application_id, event_id) in self._event_ids or self._transaction.row(
+            _SQL["event_id_taken"], {"application_id": application_id, "event_id": event_id}
+        ):
+            return ConflictError(f"A message with the eventId {event_id!r} exists already.")
+        return None
+
+    def _bear(self, publication: Publication, message: Message) -> Iterator[Claim]:
+        born_at = message.created_at
+        for birth in publication.births:
+            due_at = birth.due_at
+            state, claim_number = "pending", 0
+            if birth.lease_until:
+                state, claim_number = "sending", 1
+                yield Claim(
+                    message=message,
+                    endpoint_id=birth.endpoint_id,
+                    endpoint_revision=0,
+                    claim_number=1,
+                    attempt_count=0,
+                    born_at=born_at,
+                    due_at=due_at,
+                    lease_until=birth.lease_until,
+                )
+            elif birth.order_key is not None and self._blocked(birth.endpoint_id, birth.order_key):
+                due_at += NEVER
+            else:
+                first = self._lanes.get(birth.endpoint_id)
+                if first is None or due_at < first:
+                    self._lanes[birth.endpoint_id] = due_at
+            self._deliveries.append(
+                (
+                    message.id,
+                    birth.endpoint_id,
+                    state,
+                    birth.lease_until or due_at,
+                    claim_number,
+                    born_at,
+                    Trigger.SCHEDULED.value,
+                    birth.order_key,
+                    message.id,
+                )
+            )
+
+    def _blocked(self, endpoint_id: int, order_key: bytes) -> bool:
+        pair = (endpoint_id, order_key)
+        if pair in self._busy_keys:
+            return True
+        self._busy_keys.add(pair)
+        busy = self._transaction.row(
+            _SQL["order_key_busy"], {"endpoint_id": endpoint_id, "order_key": order_key}
+        )
+        return busy is not None
+
+
+def find_mark(
+    transaction: Transaction, mark: Idempotency, now: int
+) -> tuple[bytes, int | None, bytes | None] | None:
+    """What an earlier request with this key left: its body's digest, message id and answer."""
+    wanted = buckets(mark, now)
+    wanted += [wanted[-1]] * (5 - len(wanted))
+    row = transaction.row(_SQL["idempotency_find"], (*wanted, mark.key))
+    return None if row is None else (row[0], row[1], row[2])  # type: ignore[return-value]
+
+
+def used_with_another_body() -> ConflictError:
+    """The refusal of a key that came before with another body."""
+    return ConflictError(
+        "This idempotency-key was used before with another body; send a new key with a new request."
+    )

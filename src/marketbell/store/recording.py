@@ -1,0 +1,171 @@
+"""T3 on SQLite: attempts are kept and their deliveries moved, in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from marketbell.model import NEVER, DeliveryState, Instant, Trigger
+from marketbell.store.base import Result
+from marketbell.store.statements import statements
+from marketbell.store.transaction import Row, Transaction
+
+_SQL = statements("sqlite", "queue")
+
+
+class RecordWork:
+    """The results of one caller, as a share of a transaction; never refused, never withdrawn."""
+
+    __slots__ = ("bounded", "future", "queued_at", "results", "rows", "size")
+
+    def __init__(self, results: Sequence[Result], future: asyncio.Future[None]) -> None:
+        self.results = results
+        self.future = future
+        self.rows = 2 * len(results)
+        self.size = 0
+        self.bounded = False
+        self.queued_at = 0.0
+
+    def succeed(self) -> None:
+        """Tell the caller that its results are on disk."""
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Tell the caller that they are not, or may not be: it records them again."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
+    """Record every result of `works`, as `Queue.record` promises it."""
+    results = [result for work in works for result in work.results]
+    transaction.change_many(_SQL["attempt_insert"], [_attempt_row(result) for result in results])
+    delivered: list[Row] = []
+    ended_at: dict[tuple[int, int], Instant] = {}
+    again: list[Row] = []
+    lanes: dict[int, Instant] = {}
+    holds: dict[int, Instant] = {}
+    special: list[Result] = []
+    for result in results:
+        verdict = result.verdict
+        if verdict is None:
+            continue
+        claim = result.claim
+        message_id, endpoint_id = claim.message.id, claim.endpoint_id
+        if verdict.state is DeliveryState.DELIVERED:
+            delivered.append((message_id, endpoint_id))
+            ended_at[message_id, endpoint_id] = _end(result)
+        elif verdict.state is DeliveryState.PENDING:
+            again.append((verdict.due_at, message_id, endpoint_id, claim.claim_number))
+            lanes[endpoint_id] = min(lanes.get(endpoint_id, NEVER), verdict.due_at)
+        if verdict.hold_until:
+            holds[endpoint_id] = max(holds.get(endpoint_id, 0), verdict.hold_until)
+        if (
+            verdict.state is DeliveryState.FAILED
+            or claim.order_key is not None
+            or claim.trigger is Trigger.MANUAL
+        ):
+            special.append(result)
+    if delivered:
+        ended: Any = transaction.rows_many(_SQL["delivery_delivered"], delivered)
+        transaction.change_many(
+            _SQL["finished_insert"],
+            [
+                (m, e, DeliveryState.DELIVERED.value, count + 1, ended_at[m, e])
+                for m, e, count in ended
+            ],
+        )
+    if again:
+        transaction.change_many(_SQL["delivery_again"], again)
+    for result in special:
+        _fail_and_unblock(transaction, result)
+    for endpoint_id, due_at in sorted(lanes.items()):
+        transaction.change(_SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at})
+    for endpoint_id, until in sorted(holds.items()):
+        transaction.change(_SQL["lane_hold"], {"endpoint_id": endpoint_id, "until": until})
+
+
+def finish(
+    transaction: Transaction, message_id: int, endpoint_id: int, state: str, now: Instant
+) -> None:
+    """End a delivery without an attempt; nothing happens if it has ended before."""
+    gone = transaction.change(
+        _SQL["delivery_cancel"], {"message_id": message_id, "endpoint_id": endpoint_id}
+    )
+    if gone:
+        transaction.change(_SQL["finished_insert"], (message_id, endpoint_id, state, 0, now))
+
+
+def go_on(transaction: Transaction, endpoint_id: int, order_key: bytes) -> None:
+    """Let the first unfinished delivery of a key have its turn."""
+    row: Any = transaction.row(
+        _SQL["order_next"], {"endpoint_id": endpoint_id, "order_key": order_key}
+    )
+    if row is None:
+        return
+    message_id, due_at, lost_count = row
+    if due_at < NEVER or lost_count:
+        return
+    transaction.change(
+        _SQL["delivery_unblock"], {"message_id": message_id, "endpoint_id": endpoint_id}
+    )
+    transaction.change(
+        _SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at - NEVER}
+    )
+
+
+def _fail_and_unblock(transaction: Transaction, result: Result) -> None:
+    claim, verdict = result.claim, result.verdict
+    assert verdict is not None
+    message_id, endpoint_id = claim.message.id, claim.endpoint_id
+    key = claim.order_key
+    if verdict.state is DeliveryState.FAILED:
+        row: Any = transaction.row(
+            _SQL["delivery_failed"], (message_id, endpoint_id, claim.claim_number)
+        )
+        if row is None:
+            return
+        transaction.change(
+            _SQL["finished_insert"],
+            (message_id, endpoint_id, verdict.state.value, row[0] + 1, _end(result)),
+        )
+        if key is not None and result.hold_key:
+            transaction.change(_SQL["key_hold"], (endpoint_id, key, message_id))
+            return
+    if key is not None and verdict.state is not DeliveryState.PENDING:
+        go_on(transaction, endpoint_id, key)
+    if claim.trigger is Trigger.MANUAL and verdict.state is DeliveryState.DELIVERED:
+        held: Any = transaction.row(
+            _SQL["key_held_by"], {"endpoint_id": endpoint_id, "message_id": message_id}
+        )
+        if held is not None:
+            transaction.change(
+                _SQL["key_release"], {"endpoint_id": endpoint_id, "order_key": held[0]}
+            )
+            go_on(transaction, endpoint_id, held[0])
+
+
+def _end(result: Result) -> Instant:
+    return result.attempt.started_at + result.attempt.duration
+
+
+def _attempt_row(result: Result) -> Row:
+    attempt = result.attempt
+    return (
+        attempt.public_id,
+        attempt.message_id,
+        attempt.endpoint_id,
+        attempt.claim_number,
+        attempt.number,
+        attempt.trigger.value,
+        attempt.outcome.value,
+        attempt.status_code,
+        attempt.reason,
+        attempt.response or None,
+        attempt.url,
+        attempt.address,
+        attempt.started_at,
+        attempt.duration,
+    )

@@ -1,0 +1,39 @@
+"""From rows to frozen values and back, for both sides of the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from marketbell.model import Message
+
+_ENCODE = msgspec.json.Encoder()
+_NAMES = msgspec.json.Decoder(tuple[str, ...])
+
+
+def encode_names(names: tuple[str, ...]) -> str | None:
+    """Channels or tags as a JSON list; None for none."""
+    return _ENCODE.encode(names).decode() if names else None
+
+
+def decode_names(text: str | None) -> tuple[str, ...]:
+    """The reverse of `encode_names`."""
+    return _NAMES.decode(text) if text else ()
+
+
+def message_of(row: tuple[Any, ...]) -> Message:
+    """A message from the table's columns in their order, followed by its payload or None."""
+    return Message(
+        id=row[0],
+        public_id=row[1],
+        application_id=row[2],
+        event_type=row[3],
+        event_id=row[4],
+        channels=decode_names(row[5]),
+        tags=decode_names(row[6]),
+        occurred_at=row[7],
+        created_at=row[8],
+        payload_expires_at=row[9],
+        payload=row[10] or b"",
+    )

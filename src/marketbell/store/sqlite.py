@@ -1,0 +1,206 @@
+"""The embedded store: one SQLite file, one writing process, one writing thread."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TypeVar
+
+import apsw
+import msgspec
+
+from marketbell.errors import LockedError, OutcomeUnknownError, StoreError, UnavailableError
+from marketbell.model import Millis
+from marketbell.store.base import Change
+from marketbell.store.batch import DataFault, Effect, Work
+from marketbell.store.publishing import Publisher, PublishWork
+from marketbell.store.recording import RecordWork, record
+from marketbell.store.statements import statements
+from marketbell.store.transaction import Transaction
+
+T = TypeVar("T")
+
+_SQL = statements("sqlite", "queue")
+
+
+class SqliteOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How the file is used."""
+
+    path: Path
+    cache_bytes: int = 32_000_000
+    """Page cache of the writing connection; each reader has a quarter of it."""
+    readers: int = 2
+    busy_ms: int = 2_000
+    """How long a lock of another program (a backup) is waited for."""
+    payload_retention: Millis = 90 * 86_400_000
+    """The age that most payloads are kept for; others are noted one by one."""
+
+
+def lock(path: Path) -> IO[bytes]:
+    """
+    Hold `FILE.lock` for as long as the returned file is open, so that one process writes.
+
+    Raises LockedError if another process has it, UnavailableError if the folder is not there
+    or not writable.
+    """
+    name = path.with_name(path.name + ".lock")
+    try:
+        held = name.open("ab")
+    except OSError as error:
+        raise UnavailableError(f"Cannot write beside {path}: {error.strerror}.") from None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        held.close()
+        raise LockedError(
+            f"Another process has {path} open for writing; stop it, or talk to it over its API."
+        ) from None
+    return held
+
+
+def open_writer(options: SqliteOptions) -> apsw.Connection:
+    """The writing connection: WAL, and every commit on disk before it returns (FULL)."""
+    try:
+        connection = apsw.Connection(str(options.path))
+        connection.set_busy_timeout(options.busy_ms)
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma foreign_keys = off")
+        connection.execute(f"pragma cache_size = -{options.cache_bytes // 1000}")
+        connection.execute("pragma temp_store = memory")
+        connection.execute("pragma journal_size_limit = 67108864")
+    except apsw.Error as error:
+        raise store_error(error) from error
+    return connection
+
+
+def store_error(error: apsw.Error) -> StoreError:
+    """What a database error means to a caller."""
+    if isinstance(error, apsw.FullError):
+        return UnavailableError("The disk is full; nothing was kept.")
+    if isinstance(error, apsw.ReadOnlyError):
+        return UnavailableError("The database is read-only; nothing was kept.")
+    if isinstance(error, (apsw.BusyError, apsw.LockedError)):
+        return UnavailableError("The database is locked by another program; nothing was kept.")
+    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
+        return UnavailableError(f"The file is damaged or not an SQLite database: {error}.")
+    return UnavailableError(f"The database failed: {error}.")
+
+
+_DATA_FAULTS = (
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.TooBigError,
+    apsw.RangeError,
+    TypeError,
+    ValueError,
+    OverflowError,
+)
+
+
+class SqliteExecutor:
+    """Runs a group commit on the writing connection."""
+
+    def __init__(self, connection: apsw.Connection, options: SqliteOptions) -> None:
+        self._connection = connection
+        last: list[tuple[int]] = connection.execute(_SQL["last_message_id"]).fetchall()
+        self._publisher = Publisher(last[0][0], options.payload_retention)
+
+    def commit(self, works: Sequence[Work]) -> list[Change]:
+        """Results first, then publications, then everything else in order of arrival."""
+        connection = self._connection
+        transaction = Transaction(connection)
+        before = self._publisher.last_id
+        try:
+            connection.execute("begin immediate")
+            self._run(transaction, works)
+        except BaseException as error:
+            self._publisher.last_id = before
+            self._roll_back()
+            if isinstance(error, _DATA_FAULTS):
+                raise DataFault(str(error)) from error
+            if isinstance(error, apsw.Error):
+                raise store_error(error) from error
+            raise
+        try:
+            connection.execute("commit")
+        except apsw.Error as error:
+            self._publisher.last_id = before
+            if connection.in_transaction:
+                self._roll_back()
+                raise store_error(error) from error
+            raise OutcomeUnknownError(f"The commit failed half-way: {error}.") from error
+        return transaction.changes
+
+    def _run(self, transaction: Transaction, works: Sequence[Work]) -> None:
+        results = [work for work in works if isinstance(work, RecordWork)]
+        if results:
+            record(transaction, results)
+        publications = [work for work in works if isinstance(work, PublishWork)]
+        if publications:
+            self._publisher.keep(transaction, publications)
+        for work in works:
+            if isinstance(work, Effect):
+                work.run(transaction)
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            with suppress(apsw.Error):
+                self._connection.execute("rollback")
+
+
+class Readers:
+    """Read-only connections, one to a thread, each query in a snapshot of its own."""
+
+    def __init__(self, options: SqliteOptions) -> None:
+        self._options = options
+        self._local = threading.local()
+        self._connections: list[apsw.Connection] = []
+        self._pool = ThreadPoolExecutor(options.readers, thread_name_prefix="marketbell-reader")
+
+    async def run(self, query: Callable[[Transaction], T]) -> T:
+        """Run a query on a reader's thread. UnavailableError if the database cannot be read."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._query, query)
+
+    def _query(self, query: Callable[[Transaction], T]) -> T:
+        try:
+            connection = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = self._local.connection = self._open()
+            connection.execute("begin")
+            try:
+                return query(Transaction(connection))
+            finally:
+                connection.execute("rollback")
+        except apsw.Error as error:
+            raise store_error(error) from error
+
+    def _open(self) -> apsw.Connection:
+        connection = apsw.Connection(str(self._options.path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(self._options.busy_ms)
+        connection.execute(f"pragma cache_size = -{self._options.cache_bytes // 4000}")
+        self._connections.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Let the threads end and close their connections."""
+        self._pool.shutdown(wait=True)
+        for connection in self._connections:
+            connection.close()
+
+
+def file_sizes(path: Path) -> tuple[int, int]:
+    """Bytes of the database file and of its log."""
+    sizes = []
+    for name in (path, path.with_name(path.name + "-wal")):
+        try:
+            sizes.append(os.stat(name).st_size)  # noqa: PTH116 - called from a thread that counts
+        except FileNotFoundError:
+            sizes.append(0)
+    return sizes[0], sizes[1]

@@ -1,0 +1,57 @@
+"""One transaction on SQLite, as the statements see it: rows, changes, and what to tell after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import apsw
+
+from marketbell.store.base import Change
+
+Value: TypeAlias = None | int | float | bytes | str
+Row: TypeAlias = tuple[Value, ...]
+Values: TypeAlias = Sequence[Value] | Mapping[str, Value]
+
+
+class Transaction:
+    """
+    Statements inside of one transaction, on the thread that owns the connection.
+
+    A reader's transaction has the same face and sees one snapshot; its changes are refused
+    by the database, which is opened read-only.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+        self._executemany = connection.executemany
+        self.changes: list[Change] = []
+        """Configuration that this transaction changed, told to listeners after the commit."""
+
+    def rows(self, statement: str, values: Values = ()) -> list[Row]:
+        """All rows of a query."""
+        return self._execute(statement, values).fetchall()
+
+    def row(self, statement: str, values: Values = ()) -> Row | None:
+        """The first row of a query, or None."""
+        found = self._execute(statement, values).fetchall()
+        return found[0] if found else None
+
+    def change(self, statement: str, values: Values = ()) -> int:
+        """Run a statement that changes rows; how many it changed."""
+        self._execute(statement, values)
+        return self._connection.changes()
+
+    def change_many(self, statement: str, values: Iterable[Values]) -> None:
+        """Run one statement once for each of `values`."""
+        self._executemany(statement, values)
+
+    def rows_many(self, statement: str, values: Iterable[Values]) -> list[Row]:
+        """All rows that one statement returns, run once for each of `values`."""
+        return self._executemany(statement, values).fetchall()
+
+    def insert(self, statement: str, values: Values = ()) -> int:
+        """Insert one row; its integer key."""
+        self._execute(statement, values)
+        return self._connection.last_insert_rowid()
