@@ -4,7 +4,8 @@ Every exception that Marketbell raises.
     MarketbellError
     ├── SettingsError            start-up refused: every fault of the settings in one report
     ├── InvalidError             what the user sent breaks a rule; names the field and the mend (422)
-    │   └── TooLargeError        more bytes than the limit (413)
+    │   ├── TooLargeError        more bytes than the limit (413)
+    │   └── TooSlowError         the request did not come whole in time (408)
     ├── AuthenticationError      no token, or not a good one (401)
     ├── SignatureError           a webhook that nobody we know signed, or too long ago
     ├── ForbiddenError           a good token that may not do this (403)
@@ -66,6 +67,12 @@ class TooLargeError(InvalidError):
     """More bytes than the limit allows."""
 
     code = "payload_too_large"
+
+
+class TooSlowError(InvalidError):
+    """The request did not come whole within the time limit."""
+
+    code = "request_timeout"
 
 
 class AuthenticationError(MarketbellError):

@@ -56,7 +56,7 @@ class Metric(msgspec.Struct, frozen=True):
     buckets: tuple[float, ...] = ()
     """Upper bounds of a histogram's buckets, without infinity."""
     known: Labels = ()
-    """All values of a counter's only label; they are there from the start, at 0."""
+    """All values of the only label; a counter has them from the start, at 0."""
 
 
 METRICS: Final[Mapping[str, Metric]] = {
@@ -97,6 +97,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         Metric(
             "marketbell_sockets", "gauge", ("state",),
             "Connections to receivers: busy with a request, or idle and kept.",
+            known=("busy", "idle"),
         ),
         Metric("marketbell_waiting_rows", "gauge", (), "Rows that wait to be written to the store."),
         Metric(
@@ -170,6 +171,10 @@ class Counters:
         """Raise one counter. KeyError for a name that is not in METRICS."""
         values = self._values[name]
         values[labels] = values.get(labels, 0) + count
+
+    def copy(self, name: str, count: int) -> None:
+        """Take over a count without labels that is kept elsewhere."""
+        self._values[name][()] = count
 
     def values(self, name: str) -> Mapping[Labels, int]:
         """A counter's values by label values, in the order of the metric's labels."""

@@ -232,6 +232,8 @@ class Observer:
 
     def metrics(self, accept: str = "") -> tuple[str, bytes]:
         """The content type that suits the Accept header, and all metrics, as Prometheus reads them."""
+        if self._writer is not None:
+            self._counters.copy("marketbell_log_dropped_total", self._writer.dropped)
         return self._exposition.text(accept)
 
     def close(self) -> None:

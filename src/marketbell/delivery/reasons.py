@@ -71,7 +71,7 @@ def invalid_header(name: str) -> str:
     return f"request header {name[:100]!r} cannot be sent"
 
 
-def connect_failed(error: OSError) -> str:
+def connect_failed(error: Exception) -> str:
     """Why no connection came about, of TCP or of TLS."""
     if isinstance(error, ssl.SSLError):
         return tls_failed(error)
@@ -81,9 +81,17 @@ def connect_failed(error: OSError) -> str:
         return CONNECT_RESET
     if isinstance(error, TimeoutError):
         return CONNECT_TIMED_OUT
-    if error.errno in _UNREACHABLE:
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _UNREACHABLE:
         return CONNECT_UNREACHABLE
-    return CONNECT_NO_SOCKET if error.errno in _OURS else CONNECT_FAILED
+    return CONNECT_NO_SOCKET if number in _OURS else CONNECT_FAILED
+
+
+def tls_cut(error: Exception) -> str:
+    """Why a TLS handshake that had begun came to nothing."""
+    if isinstance(error, ssl.SSLError):
+        return tls_failed(error)
+    return TLS_TIMED_OUT if isinstance(error, TimeoutError) else TLS_CLOSED
 
 
 def tls_failed(error: ssl.SSLError) -> str:

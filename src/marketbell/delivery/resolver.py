@@ -52,14 +52,18 @@ def system_lookup(host: str) -> list[str]:
     ]
 
 
+_RANKS: Final = range(3)
+"""Names by their last lookup: answered, never asked or failed, timed out."""
+
+
 class _Pending:
     """One lookup under way, and who waits for it."""
 
-    __slots__ = ("begun", "host", "late", "timer", "trusted", "waiters")
+    __slots__ = ("begun", "host", "late", "rank", "timer", "waiters")
 
-    def __init__(self, host: str, *, trusted: bool) -> None:
+    def __init__(self, host: str, rank: int) -> None:
         self.host = host
-        self.trusted = trusted
+        self.rank = rank
         self.begun = False
         self.late = False
         self.timer: asyncio.TimerHandle | None = None
@@ -70,9 +74,10 @@ class Resolver:
     """
     Resolves names and checks the addresses, without ever blocking the loop it is made in.
 
-    A slow name server cannot stop the others: a name has at most one lookup under way, and
-    names that have not answered lately share at most half of the threads. What finds no thread
-    within `limit_s` fails with `resolve: resolver busy`.
+    A slow name server cannot stop the others: a name has at most one lookup under way; names
+    that have not answered before share at most half of the threads, and those of them that
+    timed out last time at most a quarter. What finds no thread within `limit_s` fails with
+    `resolve: resolver busy`.
 
     Good answers are kept for `ttl_s`, failures and refusals for `failure_ttl_s`; at most `hosts`
     answers are kept and `waiting` names wait. Times are real seconds.
@@ -97,16 +102,14 @@ class Resolver:
         self._ttl_s = ttl_s
         self._failure_ttl_s = failure_ttl_s
         self._limit_s = limit_s
-        self._threads = max(2, threads)
+        self._threads = max(4, threads)
         self._hosts = hosts
         self._waiting = waiting
         self._loop = asyncio.get_running_loop()
         self._answers: dict[str, Resolved] = {}
         self._pending: dict[str, _Pending] = {}
-        self._trusted: deque[_Pending] = deque()
-        self._strangers: deque[_Pending] = deque()
-        self._busy = 0
-        self._busy_strangers = 0
+        self._queues: tuple[deque[_Pending], ...] = tuple(deque() for _ in _RANKS)
+        self._busy = [0 for _ in _RANKS]
         self._started = 0
         self._work: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._closed = False
@@ -145,41 +148,42 @@ class Resolver:
 
     @property
     def _full(self) -> bool:
-        return len(self._trusted) + len(self._strangers) >= self._waiting
+        return sum(map(len, self._queues)) >= self._waiting
 
     def _ask(self, host: str, done: Callable[[Resolved], None]) -> None:
-        answered = self._answers.get(host)
-        pending = _Pending(host, trusted=answered is not None and not answered.reason)
+        last = self._answers.get(host)
+        late = last is not None and last.reason == reasons.RESOLVE_TIMED_OUT
+        pending = _Pending(host, 2 if late else 0 if last is not None and not last.reason else 1)
         pending.waiters.append(done)
         pending.timer = self._loop.call_later(self._limit_s, self._give_up, pending)
         self._pending[host] = pending
-        (self._trusted if pending.trusted else self._strangers).append(pending)
+        self._queues[pending.rank].append(pending)
         self._start()
 
     def _start(self) -> None:
-        """Hand lookups to threads as long as there are both."""
-        while self._busy < self._threads:
-            if self._trusted:
-                pending = self._trusted.popleft()
-            elif self._strangers and self._busy_strangers < self._threads // 2:
-                pending = self._strangers.popleft()
-                self._busy_strangers += 1
-            else:
-                return
-            self._busy += 1
-            pending.begun = True
-            self._work.put(pending)
-            if self._started < self._busy:
-                self._started += 1
-                # Not an executor: its threads would hold up the end of the process.
-                threading.Thread(target=self._run, name="resolver", daemon=True).start()
+        """Hand lookups to threads: each rank, with those below it, has half of the rank above."""
+        for rank in _RANKS:
+            waiting = self._queues[rank]
+            while waiting and sum(self._busy[rank:]) < self._threads >> rank:
+                if sum(self._busy) == self._threads:
+                    return
+                self._hand_over(waiting.popleft())
+
+    def _hand_over(self, pending: _Pending) -> None:
+        self._busy[pending.rank] += 1
+        pending.begun = True
+        self._work.put(pending)
+        if self._started < sum(self._busy):
+            self._started += 1
+            # Not an executor: its threads would hold up the end of the process.
+            threading.Thread(target=self._run, name="resolver", daemon=True).start()
 
     def _run(self) -> None:
         while (pending := self._work.get()) is not None:
             answer: Sequence[str] | Exception
             try:
                 answer = self._lookup(pending.host)
-            except Exception as error:  # noqa: BLE001 - whatever a lookup does is an answer
+            except Exception as error:
                 answer = error
             try:
                 self._loop.call_soon_threadsafe(self._answered, pending, answer)
@@ -187,8 +191,7 @@ class Resolver:
                 return  # the loop has gone, and nobody waits any more
 
     def _answered(self, pending: _Pending, answer: Sequence[str] | Exception) -> None:
-        self._busy -= 1
-        self._busy_strangers -= not pending.trusted
+        self._busy[pending.rank] -= 1
         del self._pending[pending.host]
         if isinstance(answer, Exception):
             number = answer.errno if isinstance(answer, socket.gaierror) else None
@@ -205,21 +208,20 @@ class Resolver:
         if pending.late:
             return
         pending.late = True
-        self._answers.pop(pending.host, None)
         if pending.begun:
-            reason = reasons.RESOLVE_TIMED_OUT
+            late = self._failure(reasons.RESOLVE_TIMED_OUT)
+            self._tell(pending, self._put(pending.host, late))
         else:
-            reason = reasons.RESOLVE_BUSY
-            (self._trusted if pending.trusted else self._strangers).remove(pending)
+            self._queues[pending.rank].remove(pending)
             del self._pending[pending.host]
-        self._tell(pending, self._failure(reason))
+            self._tell(pending, self._failure(reasons.RESOLVE_BUSY))
 
     def _tell(self, pending: _Pending, resolved: Resolved) -> None:
         if pending.timer is not None:
             pending.timer.cancel()
-        waiters, pending.waiters = pending.waiters, []
-        for done in waiters:
-            done(resolved)
+        for done in pending.waiters:
+            self._loop.call_soon(done, resolved)
+        pending.waiters.clear()
 
     def _keep(self, host: str, texts: Sequence[str], until: float) -> Resolved:
         """Judge an answer and keep the verdict."""

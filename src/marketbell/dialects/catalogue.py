@@ -59,10 +59,15 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def type_name(self) -> str:
-        """The payload's name in generated code, such as `PartStatusChanged`."""
+        """Its name in generated code, such as `PartStatusChanged`."""
         return "".join(
             part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", self.name)
         )
+
+    @property
+    def example(self) -> bytes:
+        """The first example as a publisher would send it: the payload's JSON."""
+        return msgspec.json.encode(self.examples[0])
 
 
 class Catalogue(Mapping[str, EventType]):

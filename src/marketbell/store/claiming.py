@@ -15,9 +15,6 @@ from marketbell.store.transaction import Transaction
 
 _SQL = statements("sqlite", "queue")
 
-LOST_CLAIMS_MAX = 20
-"""After so many lost claims in a row a delivery is parked. The schema's index knows it too."""
-
 _LANES_AT_ONCE = 200
 _LOST_AT_ONCE = 500
 _SECOND_LOOK_MS = 1000
@@ -34,6 +31,7 @@ def claim(transaction: Transaction, request: ClaimRequest, endpoint: Lookup) -> 
             _SQL["leases_ended"], {"now": request.now, "limit": _LOST_AT_ONCE}
         ),
         request.now,
+        request.lost_max,
     )
     taking = _Taking(transaction, request)
     for endpoint_id in request.lanes:
@@ -60,12 +58,12 @@ def claim(transaction: Transaction, request: ClaimRequest, endpoint: Lookup) -> 
     )
 
 
-def lose_all(transaction: Transaction, now: Instant) -> int:
+def lose_all(transaction: Transaction, now: Instant, lost_max: int) -> int:
     """Turn every claim into a lost one; for the moment at which none can be alive."""
     total = 0
     while True:
         found = transaction.rows(_SQL["leases_all"], {"limit": _LOST_AT_ONCE})
-        total += _end_leases(transaction, found, now)
+        total += _end_leases(transaction, found, now, lost_max)
         if len(found) < _LOST_AT_ONCE:
             return total
 
@@ -103,6 +101,7 @@ class _Taking:
         self._request = request
         self._visited: set[int] = set()
         self._taken: list[tuple[int, int, int, int]] = []
+        self._bytes = 0
         self.claims: list[Claim] = []
         self.revisions: dict[int, int] = {}
         self.backlog: set[int] = set()
@@ -110,7 +109,7 @@ class _Taking:
     @property
     def full(self) -> bool:
         """Whether all that was asked for is taken."""
-        return len(self.claims) >= self._request.limit
+        return len(self.claims) >= self._request.limit or self._bytes >= self._request.bytes_max
 
     def visit(self, endpoint_id: int) -> None:
         """Take what the lane's room allows, and set when it is next to be looked at."""
@@ -160,7 +159,10 @@ class _Taking:
             {"endpoint_id": endpoint_id, "now": request.now, "limit": room + 1},
         )
         for row in rows[:room]:
+            if self._bytes >= request.bytes_max:
+                return True
             message = message_of(row)
+            self._bytes += len(message.payload)
             claim_number, attempt_count, born_at, due_at, trigger, order_key = row[11:]
             if not message.payload:
                 finish(
@@ -186,7 +188,9 @@ class _Taking:
         return len(rows) > room
 
 
-def _end_leases(transaction: Transaction, rows: Sequence[Any], now: Instant) -> int:
+def _end_leases(
+    transaction: Transaction, rows: Sequence[Any], now: Instant, lost_max: int
+) -> int:
     """Each ended lease leaves an attempt with outcome `unknown`; its delivery is due again."""
     lanes: dict[int, Instant] = {}
     for message_id, endpoint_id, claim_number, lost_count, lease_until in rows:
@@ -209,7 +213,7 @@ def _end_leases(transaction: Transaction, rows: Sequence[Any], now: Instant) -> 
                 0,
             ),
         )
-        parked = lost_count + 1 >= LOST_CLAIMS_MAX
+        parked = lost_count + 1 >= lost_max
         transaction.change(
             _SQL["lease_lost"],
             {

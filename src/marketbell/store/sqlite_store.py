@@ -45,11 +45,13 @@ class WriterLimits:
         waiting_rows: int = 20_000,
         waiting_bytes: int = 64_000_000,
         wait_s: float = 2.0,
+        lost_claims: int = 20,
     ) -> None:
         self.rows_per_transaction = rows_per_transaction
         self.waiting_rows = waiting_rows
         self.waiting_bytes = waiting_bytes
         self.wait_s = wait_s
+        self.lost_claims = lost_claims
 
 
 class SqliteStore(SqliteResources):
@@ -72,7 +74,9 @@ class SqliteStore(SqliteResources):
             self._connection = open_writer(options)
             self.migrated = migrate(self._connection, now=clock.now())
             with self._connection:
-                self.lost_at_open = claiming.lose_all(Transaction(self._connection), clock.now())
+                self.lost_at_open = claiming.lose_all(
+                    Transaction(self._connection), clock.now(), limits.lost_claims
+                )
             executor = SqliteExecutor(self._connection, options)
         except BaseException:
             self._lock_file.close()

@@ -109,7 +109,8 @@ create table delivery (
 create index delivery_due on delivery (endpoint_id, due_at) where state = 'pending';
 create index delivery_leased on delivery (due_at) where state = 'sending';
 create index delivery_order on delivery (endpoint_id, order_key, place) where order_key is not null;
-create index delivery_parked on delivery (lost_count) where lost_count >= 20;
+create index delivery_parked on delivery (lost_count)
+  where lost_count > 0 and due_at >= 4611686018427387904;
 
 -- Keys of an endpoint that wait for a failed delivery to be resolved.
 create table held_key (

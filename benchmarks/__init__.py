@@ -1,0 +1,1 @@
+"""How fast Marketbell is, as ratios to what the load client alone can do on the same machine."""

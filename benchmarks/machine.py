@@ -1,0 +1,78 @@
+"""The machine and its processes: cores, memory, CPU time, and what to call it in a report."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+SERVER_CORE: Final = 0
+LOAD_CORE: Final = 1
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a process has used so far."""
+
+    cpu_s: float
+    """User and system time of all its threads."""
+    rss: int
+    """Bytes of memory that are resident now."""
+    rss_peak: int
+
+
+def pin(core: int, pid: int = 0) -> bool:
+    """Keep a process on one core; False on a machine that has no such core or cannot do it."""
+    if not hasattr(os, "sched_setaffinity") or core not in os.sched_getaffinity(0) | {core}:
+        return False
+    try:
+        os.sched_setaffinity(pid, {core})
+    except OSError:
+        return False
+    return True
+
+
+def usage(pid: int) -> Usage:
+    """Of a process that runs. FileNotFoundError if it has ended."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    memory = {
+        line.partition(":")[0]: line.split()[1]
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith(("VmRSS", "VmHWM"))
+    }
+    return Usage(
+        cpu_s=(int(after_name[11]) + int(after_name[12])) / _TICKS,
+        rss=int(memory.get("VmRSS", "0")) * 1024,
+        rss_peak=int(memory.get("VmHWM", "0")) * 1024,
+    )
+
+
+def forget_peak(pid: int) -> None:
+    """Let `rss_peak` begin anew, where the kernel lets us."""
+    try:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def description() -> dict[str, str]:
+    """The machine in words, for the head of a report."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": model,
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": sys.version.split()[0],
+    }

@@ -1,0 +1,77 @@
+"""
+The command `marketbell`: one file per group of commands, each command a thin call.
+
+Built with cyclopts: commands are plain typed functions, a group is imported only when it is
+used, and what it prints on a mistake is ours to say. Typer needs click and imports every
+command for `--help`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+
+def build_app() -> App:
+    """The application with all commands; none of their modules is imported yet."""
+    import cyclopts
+
+    import marketbell
+    from marketbell.cli.exits import EPILOGUE, SETTINGS_EPILOGUE
+
+    app = cyclopts.App(
+        name="marketbell",
+        help="The webhook server for marketplaces: a message in, webhooks out, nothing lost.",
+        help_epilogue=EPILOGUE,
+        version=marketbell.__version__,
+        result_action="return_value",
+    )
+    app.command(
+        "marketbell.cli.serve:serve",
+        name="serve",
+        help="Accept, keep and deliver messages until stopped.",
+        help_epilogue=SETTINGS_EPILOGUE,
+    )
+    app.command(
+        "marketbell.cli.demo:demo",
+        name="demo",
+        help="Deliver every event of both marketplaces to a failing receiver, and judge it.",
+    )
+    app.command(
+        "marketbell.cli.token:token_app",
+        name="token",
+        help="Tokens for the management API.",
+    )
+    app.command(
+        "marketbell.cli.catalogue:catalogue_app",
+        name="catalogue",
+        help="What each dialect's events look like.",
+    )
+    app.command("marketbell.cli.version:version", name="version", help="Print the version.")
+    app.register_install_completion_command(help="Install completion for your shell.")
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what the arguments ask, say on stderr what went wrong, and return the exit code."""
+    from cyclopts import CycloptsError
+
+    from marketbell.cli import exits
+
+    as_json = "--json" in arguments
+    try:
+        result = build_app()(list(arguments), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return exits.tell_usage(" ".join(str(error).split()), as_json=as_json)
+    except (Exception, KeyboardInterrupt) as error:
+        return exits.tell(error, as_json=as_json)
+    return result if isinstance(result, int) else exits.Exit.OK
+
+
+def main() -> None:
+    """The console script: `run` over the process's own arguments."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,96 @@
+"""Which payloads are taken: one JSON object in strict UTF-8 that every reader reads alike. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+import msgspec
+
+from marketbell.control.shapes import Field
+from marketbell.errors import InvalidError
+
+DEPTH_MAX: Final = 64
+"""Objects and lists within one another."""
+
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_NOT_BRACKETS: Final = bytes(value for value in range(256) if value not in b"{}[]")
+_ROUND: Final = bytes.maketrans(b"{}[]", b"()()")
+_DECODE: Final = msgspec.json.Decoder().decode
+_RAW: Final = msgspec.json.Decoder(msgspec.Raw).decode
+_ENCODE: Final = msgspec.json.Encoder().encode
+
+
+def check_payload(payload: bytes, field: Field) -> None:
+    """
+    Return if the bytes are one JSON object that cannot be read in two ways.
+
+    Refused with InvalidError are: anything but an object; what is not UTF-8; half surrogate
+    pairs and NUL in strings; keys that are twice in one object; numbers that no double or
+    4,300 digits hold; more than 64 levels.
+    """
+    if payload[:1] != b"{":
+        raise InvalidError(field, "The payload must be a JSON object, written as {...}")
+    if payload.count(b"{") + payload.count(b"[") > DEPTH_MAX and _deeper(payload, DEPTH_MAX):
+        raise InvalidError(
+            field, f"The payload is nested deeper than {DEPTH_MAX} levels; flatten it"
+        )
+    try:
+        value = _DECODE(payload)
+    except UnicodeDecodeError:
+        raise InvalidError(field, "The payload is not UTF-8; encode it as UTF-8") from None
+    except (msgspec.DecodeError, RecursionError) as fault:
+        raise InvalidError(
+            field, f"The payload is not JSON ({fault})", kind="value_error.jsondecode"
+        ) from None
+    if b"\\" in payload:
+        check_twice(payload, field)
+        if _NUL.search(payload):
+            raise InvalidError(field, "The payload has the character U+0000; remove it")
+    # Without escapes a text has as many quotes as its value written anew, unless a key fell away.
+    elif _ENCODE(value).count(b'"') != payload.count(b'"'):
+        check_twice(payload, field)
+
+
+def is_object(payload: bytes) -> bool:
+    """Whether the bytes are a well-formed JSON object and nothing else."""
+    if payload[:1] != b"{":
+        return False
+    try:
+        _RAW(payload)
+        payload.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def check_twice(text: bytes, field: Field) -> None:
+    """Return if no object of a well-formed JSON text has a key twice; else raise InvalidError."""
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise InvalidError(
+                field, f"The key {twice[:64]!r} is twice in one object; send it once"
+            )
+        return found
+
+    json.loads(text, object_pairs_hook=unique, parse_int=_skip, parse_float=_skip)
+
+
+def _skip(_number: str) -> None:
+    return None
+
+
+def _deeper(text: bytes, levels: int) -> bool:
+    """Whether more brackets stand within one another; each round takes the innermost away."""
+    brackets = _STRING.sub(b"", text).translate(_ROUND, _NOT_BRACKETS)
+    for _ in range(levels):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"()", b"")
+    return bool(brackets)

@@ -1,0 +1,324 @@
+"""Publish: a message that a caller gives is checked, matched, kept and on its way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from marketbell import ids
+from marketbell.clock import Clock
+from marketbell.control.directory import Directory, Entry
+from marketbell.control.payloads import check_payload, is_object
+from marketbell.control.schemas import Schemas, Unknown
+from marketbell.control.shapes import (
+    MESSAGE_CHANNELS_MAX,
+    check_channels,
+    check_event_type,
+    check_tags,
+    check_uid,
+)
+from marketbell.delivery.intake import Acceptance, Intake
+from marketbell.dialects.schema import PayloadSchema
+from marketbell.errors import (
+    ConflictError,
+    InvalidError,
+    MarketbellError,
+    NotFoundError,
+    OverloadedError,
+    StaleError,
+    StoreError,
+)
+from marketbell.model import Instant, Message, Millis
+from marketbell.observe import NotAccepted, Observer
+from marketbell.store.base import Idempotency, Published
+
+DELIVER_AHEAD_MAX: Final[Millis] = 24 * 3_600_000
+"""How far ahead `deliverAt` may lie."""
+DELIVER_PAST_MAX: Final[Millis] = 60_000
+"""How long ago it may lie: clocks differ, and a repeated request comes later."""
+
+_RENEWALS: Final = 5
+"""How often a message is matched anew because its application changed."""
+_TURN: Final = 100
+"""Messages of a batch that are checked before others get their turn."""
+
+EVENT_TYPE: Final = ("body", "eventType")
+PAYLOAD: Final = ("body", "payload")
+RAW_PAYLOAD: Final = ("body", "transformationsParams", "rawPayload")
+
+_NOT_YET: Final = StaleError("This message has no verdict yet.")
+
+
+class MessageDraft(msgspec.Struct, frozen=True, kw_only=True):
+    """What a publisher says of one message."""
+
+    event_type: str
+    payload: bytes
+    """JSON, as the bytes that came in."""
+    raw: bool = False
+    """Whether the payload is to be sent as it is even if it is no JSON object."""
+    event_id: str | None = None
+    channels: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
+    occurred_at: Instant | None = None
+    """When it happened; None for now."""
+    deliver_at: Instant | None = None
+    """When its deliveries fall due; None for now."""
+    retention: Millis | None = None
+    """How long the payload is kept; None as the settings say."""
+
+
+class Publisher:
+    """The way in for messages, one by one and in batches."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        intake: Intake,
+        directory: Directory,
+        schemas: Schemas,
+        observer: Observer,
+        payload_retention: Millis,
+    ) -> None:
+        self._clock = clock
+        self._intake = intake
+        self._directory = directory
+        self._schemas = schemas
+        self._observer = observer
+        self._retention = payload_retention
+
+    async def publish(
+        self,
+        organization: str,
+        application: str,
+        draft: MessageDraft,
+        idempotency: Idempotency | None = None,
+    ) -> Published:
+        """
+        The message, on disk with its deliveries.
+
+        Raises InvalidError, NotFoundError (no such application), ConflictError (eventId or
+        idempotency key taken), OverloadedError, UnavailableError or OutcomeUnknownError.
+        """
+        try:
+            entry = self._directory.peek(organization, application)
+            if entry is None:
+                entry = await self._directory.entry(organization, application)
+            schema = self._schemas.peek(organization, draft.event_type)
+            if isinstance(schema, Unknown):
+                check_event_type(draft.event_type, EVENT_TYPE)
+                schema = await self._schemas.schema(organization, draft.event_type)
+            acceptance = self.acceptance(entry, schema, draft, idempotency)
+            verdict = (await self._intake.accept([acceptance]))[0]
+            for _ in range(_RENEWALS):
+                if not isinstance(verdict, StaleError | NotFoundError):
+                    break
+                acceptance = await self._renewed(organization, application, acceptance)
+                verdict = (await self._intake.accept([acceptance]))[0]
+            if not isinstance(verdict, Published):
+                raise _settled(verdict)
+        except MarketbellError as fault:
+            self._observer.not_accepted(_result(fault))
+            raise
+        self._tell(acceptance, verdict)
+        return verdict
+
+    async def publish_batch(
+        self,
+        organization: str,
+        application: str,
+        drafts: Sequence[MessageDraft | InvalidError],
+        idempotencies: Sequence[Idempotency | None],
+    ) -> list[Published | MarketbellError]:
+        """
+        A verdict for each draft, in order; an error among the drafts is its own verdict.
+
+        Raises NotFoundError for the application, and what the store raises for all of them;
+        once a part has been kept, that is the verdict of the others instead.
+        """
+        entry = await self._directory.entry(organization, application)
+        verdicts: list[Published | MarketbellError] = []
+        waiting: dict[int, Acceptance] = {}
+        for place, draft in enumerate(drafts):
+            verdict: MarketbellError = _NOT_YET
+            if isinstance(draft, InvalidError):
+                verdict = draft
+            else:
+                try:
+                    check_event_type(draft.event_type, EVENT_TYPE)
+                    schema = await self._schemas.schema(organization, draft.event_type)
+                    waiting[place] = self.acceptance(entry, schema, draft, idempotencies[place])
+                except InvalidError as fault:
+                    verdict = fault
+            verdicts.append(verdict)
+            if place % _TURN == _TURN - 1:
+                await asyncio.sleep(0)
+        for renewal in range(1 + _RENEWALS):
+            if renewal:
+                await self._renew(organization, application, waiting, verdicts)
+            if not waiting:
+                break
+            places = list(waiting)
+            answers: Sequence[Published | MarketbellError]
+            try:
+                answers = await self._intake.accept(list(waiting.values()))
+            except StoreError as fault:
+                if not renewal:
+                    self._observer.not_accepted("unavailable", len(waiting))
+                    raise
+                answers = [fault] * len(places)
+            for place, answer in zip(places, answers, strict=True):
+                verdicts[place] = answer
+                if isinstance(answer, StaleError | NotFoundError):
+                    continue
+                acceptance = waiting.pop(place)
+                if isinstance(answer, Published):
+                    self._tell(acceptance, answer)
+        return [self._settle(verdict) for verdict in verdicts]
+
+    def acceptance(
+        self,
+        entry: Entry,
+        schema: PayloadSchema | None,
+        draft: MessageDraft,
+        idempotency: Idempotency | None = None,
+    ) -> Acceptance:
+        """
+        A draft, checked against all that is known of it.
+
+        `schema` is the organization's own for this event type. Raises InvalidError naming the
+        field.
+        """
+        now = self._clock.now()
+        application = entry.subscribers.application
+        check_event_type(draft.event_type, EVENT_TYPE)
+        if draft.event_id is not None:
+            check_uid(draft.event_id, ids.MESSAGE, ("body", "eventId"))
+        if draft.channels is not None:
+            check_channels(draft.channels, ("body", "channels"), MESSAGE_CHANNELS_MAX)
+        if draft.tags is not None:
+            check_tags(draft.tags, ("body", "tags"))
+        due_at = now if draft.deliver_at is None else _due_at(draft.deliver_at, now)
+        _check_payload(entry, schema, draft)
+        retention = self._retention if draft.retention is None else draft.retention
+        return Acceptance(
+            message=Message(
+                id=0,
+                public_id=ids.new_id(ids.MESSAGE, now),
+                application_id=application.id,
+                event_type=draft.event_type,
+                event_id=draft.event_id,
+                payload=draft.payload,
+                channels=draft.channels or (),
+                tags=draft.tags or (),
+                occurred_at=now if draft.occurred_at is None else draft.occurred_at,
+                created_at=now,
+                payload_expires_at=now + retention,
+            ),
+            subscribers=entry.subscribers,
+            due_at=due_at,
+            idempotency=idempotency,
+        )
+
+    async def _renew(
+        self,
+        organization: str,
+        application: str,
+        waiting: dict[int, Acceptance],
+        verdicts: list[Published | MarketbellError],
+    ) -> None:
+        """Match all that waits anew; what cannot be gets its verdict."""
+        for place, acceptance in list(waiting.items()):
+            try:
+                waiting[place] = await self._renewed(organization, application, acceptance)
+            except MarketbellError as fault:
+                verdicts[place] = fault
+                del waiting[place]
+
+    async def _renewed(
+        self, organization: str, application: str, acceptance: Acceptance
+    ) -> Acceptance:
+        """The same message for the application as it is now. NotFoundError if it is gone."""
+        stale = acceptance.subscribers
+        entry = self._directory.peek(organization, application)
+        if entry is None or entry.subscribers is stale:
+            self._directory.forget(stale.application.id)
+            entry = await self._directory.entry(organization, application)
+        for catalogue in entry.catalogues:
+            catalogue.check(acceptance.message.event_type, acceptance.message.payload)
+        return msgspec.structs.replace(
+            acceptance,
+            subscribers=entry.subscribers,
+            message=msgspec.structs.replace(
+                acceptance.message, application_id=entry.subscribers.application.id
+            ),
+        )
+
+    def _tell(self, acceptance: Acceptance, published: Published) -> None:
+        if published.repeated:
+            self._observer.not_accepted("repeated")
+            return
+        message, subscribers = published.message, acceptance.subscribers
+        deliveries = 0
+        for endpoint in subscribers.endpoints:
+            if endpoint.wants(message.event_type, message.channels):
+                deliveries += 1
+        self._observer.accepted(
+            message,
+            application=subscribers.application,
+            deliveries=deliveries,
+            now=self._clock.now(),
+        )
+
+    def _settle(self, verdict: Published | MarketbellError) -> Published | MarketbellError:
+        if isinstance(verdict, Published):
+            return verdict
+        fault = _settled(verdict)
+        self._observer.not_accepted(_result(fault))
+        return fault
+
+
+def _check_payload(entry: Entry, schema: PayloadSchema | None, draft: MessageDraft) -> None:
+    payload = draft.payload
+    if not draft.raw:
+        check_payload(payload, PAYLOAD)
+    elif is_object(payload):
+        check_payload(payload, RAW_PAYLOAD)
+    elif entry.verbatim:
+        return
+    else:
+        raise InvalidError(
+            RAW_PAYLOAD,
+            "A raw payload must be a JSON object here: not every endpoint of this application "
+            "speaks the dialect `standard`",
+        )
+    if schema is not None:
+        schema.check(payload)
+        return
+    for catalogue in entry.catalogues:
+        catalogue.check(draft.event_type, payload)
+
+
+def _due_at(deliver_at: Instant, now: Instant) -> Instant:
+    if now - DELIVER_PAST_MAX <= deliver_at <= now + DELIVER_AHEAD_MAX:
+        return max(deliver_at, now)
+    raise InvalidError(
+        ("body", "deliverAt"),
+        "deliverAt lies in the past or more than 24 hours ahead; give an instant within 24 hours",
+    )
+
+
+def _settled(verdict: MarketbellError) -> MarketbellError:
+    if isinstance(verdict, StaleError):
+        return OverloadedError("The application is changed faster than messages can be matched.")
+    return verdict
+
+
+def _result(fault: MarketbellError) -> NotAccepted:
+    if isinstance(fault, ConflictError):
+        return "conflict"
+    return "unavailable" if isinstance(fault, StoreError) else "refused"

@@ -1,0 +1,242 @@
+"""When and how much to claim: a hint is enough to ask, and the store's own times are the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from marketbell.clock import Clock, Timer
+from marketbell.delivery.fairness import Lane, Lanes
+from marketbell.errors import StoreError
+from marketbell.model import NEVER, Application, Claim, Endpoint, Instant, Millis
+from marketbell.store.base import Claimed, ClaimRequest, Queue
+
+_log = logging.getLogger(__name__)
+
+_AT_ONCE = 1_000
+"""Claims of one call at most."""
+_LANES_AT_ONCE = 200
+_PAUSE_S = 0.25
+_LOOK_MS: Millis = 30_000
+"""How long, in real time, the store is at most not asked; a hint that was lost costs no more."""
+
+
+class _Rooms(Mapping[int, int]):
+    """Each lane's room at the moment it is asked for; read from the writer's thread, one integer at a time."""
+
+    def __init__(self, lanes: dict[int, Lane], now: Instant) -> None:
+        self._lanes = lanes
+        self._now = now
+
+    def __getitem__(self, endpoint_id: int) -> int:
+        lane = self._lanes[endpoint_id]
+        return 0 if lane.held_until > self._now else lane.room()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._lanes)
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+
+class _Revisions(Mapping[int, int]):
+    """The revision of each endpoint that has a lane."""
+
+    def __init__(self, lanes: dict[int, Lane]) -> None:
+        self._lanes = lanes
+
+    def __getitem__(self, endpoint_id: int) -> int:
+        return self._lanes[endpoint_id].plan.endpoint.revision
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._lanes)
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+
+class Claims:
+    """Asks the store for claims, one call at a time, whenever there is room and something is due."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        lanes: Lanes,
+        clock: Clock,
+        *,
+        lease: Millis,
+        lost_max: int,
+        may_claim: Callable[[], bool],
+        on_claimed: Callable[
+            [Sequence[tuple[Application, Endpoint]], Sequence[Claim], int], None
+        ],
+    ) -> None:
+        self._queue = queue
+        self._lanes = lanes
+        self._clock = clock
+        self._lease = lease
+        self._lost_max = lost_max
+        self._may_claim = may_claim
+        self._on_claimed = on_claimed
+        self._next_at: Instant = NEVER
+        self._feed: dict[int, Lane] = {}
+        """Lanes that have a backlog and room for some of it."""
+        self._unsent: list[Claim] = []
+        self._bell = asyncio.Event()
+        self._timer: tuple[Instant, Timer] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.busy = False
+        """Whether a call is under way."""
+        self._stopping = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being claimed and nothing is due that there is room for."""
+        return not (self.busy or self._bell.is_set() or self._unsent or self._wanted())
+
+    # -- hints --------------------------------------------------------------------------
+
+    def expect(self, due_at: Instant) -> None:
+        """Something falls due then."""
+        if due_at < self._next_at:
+            self._next_at = due_at
+            self._set_timer()
+
+    def expect_backlog(self, lane: Lane) -> None:
+        """A lane has more that is due than it has room for, or may not hold claims from birth."""
+        lane.backlog = True
+        self.consider(lane)
+
+    def give_back(self, claims: Sequence[Claim]) -> None:
+        """Claims that will not be sent."""
+        if not claims:
+            return
+        self._unsent.extend(claims)
+        self._bell.set()
+
+    def consider(self, lane: Lane) -> None:
+        """A lane may have room again: if it has a backlog, and has run down to half, it is fed."""
+        if lane.backlog and 2 * lane.room() > lane.stock + lane.in_flight:
+            self._feed[lane.plan.endpoint.id] = lane
+        self.look()
+
+    def look(self) -> None:
+        """Look whether to claim now."""
+        if not self.busy and not self._bell.is_set() and self._wanted():
+            self._bell.set()
+
+    # -- the loop -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin, on the running loop; the first look is at once."""
+        self._next_at = self._clock.now()
+        self._bell.set()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Claim nothing more; what was to be given back is."""
+        self._stopping = True
+        self._bell.set()
+        if self._task is not None:
+            await self._task
+        if self._timer is not None:
+            self._timer[1].cancel()
+
+    async def _run(self) -> None:
+        while True:
+            await self._bell.wait()
+            self._bell.clear()
+            self.busy = True
+            await self._give_back()
+            while not self._stopping and self._may_claim() and self._wanted():
+                if not await self._claim():
+                    break
+            self.busy = False
+            if self._stopping:
+                return
+            self._set_timer()
+
+    async def _give_back(self) -> None:
+        if not self._unsent:
+            return
+        unsent, self._unsent = self._unsent, []
+        try:
+            await self._queue.release(unsent)
+        except StoreError as error:
+            _log.warning("claims not released", extra={"count": len(unsent), "reason": str(error)})
+        else:
+            self.expect(min(claim.due_at for claim in unsent))
+
+    async def _claim(self) -> bool:
+        now = self._clock.now()
+        lanes = self._fed(now)
+        self._next_at = NEVER
+        by_endpoint = self._lanes.by_endpoint
+        places = self._lanes.places
+        try:
+            claimed = await self._queue.claim(
+                ClaimRequest(
+                    now=now,
+                    lease_until=now + int(self._lease * self._clock.speed),
+                    limit=max(1, min(_AT_ONCE, self._lanes.room())),
+                    bytes_max=max(1, places.stock_bytes - self._lanes.stock_bytes),
+                    rooms=_Rooms(by_endpoint, now),
+                    lanes=lanes,
+                    lost_max=self._lost_max,
+                    known=_Revisions(by_endpoint),
+                )
+            )
+        except StoreError as error:
+            _log.error("the store does not give claims", extra={"reason": str(error)})
+            self.expect(now + int(_PAUSE_S * 1000 * self._clock.speed))
+            return False
+        self._take(claimed, lanes)
+        return True
+
+    def _take(self, claimed: Claimed, asked: Sequence[int]) -> None:
+        if claimed.next_at is not None:
+            self._next_at = min(self._next_at, claimed.next_at)
+        by_endpoint = self._lanes.by_endpoint
+        for endpoint_id in asked:
+            if endpoint_id not in claimed.backlog and endpoint_id in by_endpoint:
+                by_endpoint[endpoint_id].backlog = False
+        self._on_claimed(claimed.endpoints, claimed.claims, claimed.lost)
+        for endpoint_id in claimed.backlog:
+            lane = by_endpoint.get(endpoint_id)
+            if lane is not None:
+                lane.backlog = True
+                self.consider(lane)
+
+    def _fed(self, now: Instant) -> tuple[int, ...]:
+        """Lanes to visit by name, those that have waited longest first."""
+        found: list[int] = []
+        while self._feed and len(found) < _LANES_AT_ONCE:
+            endpoint_id = next(iter(self._feed))
+            lane = self._feed.pop(endpoint_id)
+            if lane.held_until <= now and lane.room() > 0:
+                found.append(endpoint_id)
+        return tuple(found)
+
+    def _wanted(self) -> bool:
+        places = self._lanes.places
+        if (
+            self._lanes.room() < min(_AT_ONCE, places.stock // 4)
+            or self._lanes.stock_bytes > places.stock_bytes // 2
+        ):
+            return False
+        return bool(self._feed) or self._next_at <= self._clock.now()
+
+    def _set_timer(self) -> None:
+        now = self._clock.now()
+        at = min(self._next_at, now + int(_LOOK_MS * self._clock.speed))
+        if self._timer is not None:
+            if now < self._timer[0] <= at:
+                return
+            self._timer[1].cancel()
+        self._timer = (at, self._clock.call_at(at, self._ring))
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._next_at = min(self._next_at, self._clock.now())
+        self._bell.set()

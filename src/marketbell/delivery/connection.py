@@ -1,0 +1,339 @@
+"""
+One HTTP/1.1 connection of the client: a request is written, an answer is read within bounds.
+
+Callbacks instead of a coroutine per request: a future and a task for each would cost a fifth of
+the rate. The rules are RFC 9112's; httptools (llhttp, strict) reads the answer's syntax.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import select
+import ssl
+from typing import Final, Protocol, TypeAlias, cast
+
+import httptools
+
+from marketbell.delivery import reasons
+from marketbell.delivery.exchange import Exchange, Kind
+from marketbell.delivery.flight import Flight
+
+Key: TypeAlias = tuple[str, str, int, bool]
+"""What a kept connection may be used for again: host, checked address, port, TLS."""
+
+_PIECE: Final = 65_536
+"""Bodies up to this go out with the head in one write; longer ones in pieces of it."""
+_INTERIMS: Final = 8
+"""How many 1xx answers may come before the answer."""
+_FRAMING: Final = 16_384
+"""What chunk sizes, extensions and trailers may cost on top of twice the kept body."""
+_NOTED: Final = frozenset(
+    map(len, ("location", "keep-alive", "retry-after", "content-length", "transfer-encoding"))
+)
+_VERSIONS: Final = frozenset(("1.1", "1.0"))
+_TIMEOUT: Final = re.compile(rb"timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
+_GONE: Final = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
+
+
+class Owner(Protocol):
+    """Whom a connection tells what became of its exchange and of itself."""
+
+    def now(self) -> float:
+        """Real seconds on the clock's monotonic axis."""
+
+    def finish(
+        self, flight: Flight, exchange: Exchange, connection: Connection, now: float
+    ) -> None:
+        """The exchange is over; the connection is free again if it is still open."""
+
+    def opened(self, connection: Connection) -> None:
+        """The connection stands, over TLS after the handshake."""
+
+    def lost(self, connection: Connection) -> None:
+        """The connection is gone."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection, with at most one exchange at a time."""
+
+    __slots__ = (
+        "_chunks", "_complete", "_delimited", "_fault", "_head_bytes", "_head_done", "_interims",
+        "_keep", "_limits", "_location", "_owner", "_parser", "_paused", "_read", "_rest",
+        "_retry_after", "_room", "_status", "_surplus", "_transport", "_truncated", "address",
+        "fileno", "flight", "idle_since", "idle_until", "key", "server_idle_s", "uses",
+    )  # fmt: skip
+
+    def __init__(self, owner: Owner, key: Key) -> None:
+        host = f"[{key[1]}]" if ":" in key[1] else key[1]
+        self.key = key
+        self.address = f"{host}:{key[2]}"
+        self.flight: Flight | None = None
+        self.uses = 0
+        self.fileno = -1
+        self.idle_since = 0.0
+        self.idle_until = 0.0
+        self.server_idle_s: float | None = None
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._paused = False
+        self._rest: memoryview | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        """Forget the last answer."""
+        self._read = 0
+        self._head_bytes = 0
+        self._head_done = False
+        self._interims = 0
+        self._status = 0
+        self._delimited = True
+        self._complete = False
+        self._surplus = False
+        self._truncated = False
+        self._keep = False
+        self._fault = ""
+        self._retry_after: str | None = None
+        self._location: str | None = None
+        self._chunks: list[bytes] | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether bytes can still be written."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def stale(self) -> bool:
+        """
+        Whether the receiver has closed it, or has sent something unasked, while it was idle.
+
+        Looks at the socket itself, since the loop may not have come to it yet.
+        """
+        poll = select.poll()
+        over_tls = self.key[3]
+        # Over TLS what can be read may be a session ticket, so only an end of the stream counts.
+        poll.register(self.fileno, _GONE if over_tls else _GONE | select.POLLIN)
+        return bool(poll.poll(0))
+
+    def begin(self, flight: Flight, now: float) -> None:
+        """Send its request; the connection must be open and free."""
+        transport = cast(asyncio.Transport, self._transport)
+        if self.uses:
+            self._clear()
+        self.uses += 1
+        self.flight = flight
+        flight.connection = self
+        limits = self._limits = flight.limits
+        self._room = limits.reply_bytes
+        if len(flight.body) <= _PIECE:
+            flight.phase(now + limits.first_byte_s, reasons.ANSWER_TIMED_OUT)
+            transport.write(flight.head + flight.body)
+        else:
+            flight.phase(flight.end, reasons.SEND_TIMED_OUT)
+            self._rest = memoryview(flight.body)
+            transport.write(flight.head)
+            self._push()
+
+    def _push(self) -> None:
+        """Write as much of the body as the transport takes without piling it up."""
+        transport, flight = self._transport, self.flight
+        while self._rest and transport is not None and not self._paused:
+            piece, self._rest = self._rest[:_PIECE], self._rest[_PIECE:]
+            transport.write(piece)
+        if not self._rest and flight is not None and not self._read:
+            deadline = self._owner.now() + flight.limits.first_byte_s
+            flight.phase(deadline, reasons.ANSWER_TIMED_OUT)
+
+    def drop(self, reason: str, kind: Kind = Kind.FAILED) -> None:
+        """End the exchange without a valid answer, if there is one, and the connection at once."""
+        self.abort()
+        self._end(kind, reason, self._owner.now())
+
+    def close(self) -> None:
+        """Close in order: over TLS the receiver is told."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once, whatever is still in buffers."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, kind: Kind, reason: str, now: float) -> None:
+        flight = self.flight
+        if flight is None:
+            return
+        self.flight = self._rest = None
+        exchange = Exchange(
+            kind,
+            reason,
+            self._status,
+            b"".join(self._chunks) if self._chunks else b"",
+            self._truncated,
+            self._retry_after,
+            self._location,
+            self.address,
+            True,  # sent
+            self.uses > 1,
+            int((now - flight.started) * 1000),
+            flight.connect,
+            flight.first_byte,
+        )
+        self._owner.finish(flight, exchange, self, now)
+
+    def _answered(self, now: float) -> None:
+        """The answer counts: whole, or as much of its body as is kept."""
+        transport = cast(asyncio.Transport, self._transport)
+        if self._surplus or self._truncated or self._rest or transport.get_write_buffer_size():
+            transport.abort()
+        elif not self._keep:
+            transport.close()
+        self._end(Kind.ANSWERED, "", now)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport is ready, over TLS after the handshake."""
+        self._transport = cast(asyncio.Transport, transport)
+        self.fileno = transport.get_extra_info("socket").fileno()
+        self._owner.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Read a part of the answer."""
+        flight, parser = self.flight, self._parser
+        if flight is None or parser is None:
+            self.abort()  # nothing was asked for, so the next answer could not be trusted
+            return
+        now = self._owner.now()
+        if not self._read:
+            flight.first_byte = int((now - flight.started) * 1000)
+            flight.phase(flight.end, reasons.READ_TIMED_OUT)
+        self._read += len(data)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._surplus = True  # its callback has found the fault already: status 101
+        except httptools.HttpParserError as error:
+            self._surplus = True
+            if not self._complete:
+                self._fault = self._fault or reasons.malformed(str(error)[:100])
+        if self._fault:
+            self.drop(self._fault)
+        elif self._complete:
+            self._answered(now)
+        else:
+            self._check_bounds(now)
+
+    def _check_bounds(self, now: float) -> None:
+        limits = self._limits
+        if not self._head_done:
+            if self._read > limits.header_bytes:
+                self.drop(reasons.headers_over(limits.header_bytes))
+        elif self._truncated or (
+            self._read > limits.header_bytes + 2 * limits.reply_bytes + _FRAMING
+        ):
+            self._truncated = True
+            self._answered(now)
+
+    def eof_received(self) -> None:
+        """The receiver sends no more: that ends an answer that has no length of its own."""
+        if self.flight is not None and self._head_done and self._delimited:
+            self._answered(self._owner.now())
+        else:
+            self._cut(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, by either side."""
+        self._transport = None
+        self._cut(exc)
+        self._parser = None  # it holds this connection, and would until the garbage collector came
+        self._rest = None
+        self._owner.lost(self)
+
+    def _cut(self, exc: Exception | None) -> None:
+        if self.flight is None:
+            return
+        if isinstance(exc, ssl.SSLError):
+            self.drop(reasons.tls_failed(exc))
+        elif self._read:
+            self.drop(reasons.CLOSED_INSIDE)
+        elif self.uses > 1:
+            self.drop(reasons.REUSED_CLOSED, Kind.CLOSED)
+        else:
+            self.drop(reasons.CLOSED_BEFORE)
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has room again."""
+        self._paused = False
+        if self._rest is not None:
+            self._push()
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        """An answer begins; after a whole one that is one too many."""
+        if self._complete:
+            self._surplus = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count one header (or trailer), and note the few that matter."""
+        self._head_bytes += len(name) + len(value) + 4
+        if len(name) in _NOTED and not self._head_done:
+            self._note(name.lower(), value)
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        if name in {b"content-length", b"transfer-encoding"}:
+            self._delimited = name == b"transfer-encoding" and b"chunked" not in value.lower()
+        elif name == b"retry-after":
+            self._retry_after = value[:100].decode("latin-1")
+        elif name == b"location":
+            self._location = value[:2_048].decode("latin-1")
+        elif name == b"keep-alive":
+            found = _TIMEOUT.search(value)
+            if found:
+                self.server_idle_s = float(found[1])
+
+    def on_headers_complete(self) -> None:
+        """The head is read: bound it, and look at version and status."""
+        parser = self._parser
+        if self._complete or parser is None:
+            return
+        status = parser.get_status_code()
+        if self._head_bytes > self._limits.header_bytes:
+            self._fault = reasons.headers_over(self._limits.header_bytes)
+        elif status < 100 or status == 101 or parser.get_http_version() not in _VERSIONS:
+            self._fault = reasons.malformed(f"HTTP/{parser.get_http_version()} {status:03}")
+        elif status >= 200:
+            self._status = status
+            self._head_done = True
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of the body, as far as it is kept at all."""
+        if self._complete:
+            return
+        if len(body) > self._room:
+            self._truncated = True
+            body = body[: self._room]
+        self._room -= len(body)
+        if self._chunks is None:
+            self._chunks = [body]
+        else:
+            self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        """The answer is whole, unless it is an interim one."""
+        parser = self._parser
+        if self._complete or parser is None:
+            return
+        if self._head_done:
+            self._complete = True
+            self._keep = parser.should_keep_alive()
+            return
+        self._interims += 1
+        self._delimited = True
+        if self._interims > _INTERIMS:
+            self._fault = self._fault or reasons.malformed("too many interim answers")

@@ -1,0 +1,508 @@
+"""The loop of the data plane: accept, take turns, send, decide, record, and claim what is due."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from marketbell.clock import Clock, Timer
+from marketbell.delivery.claims import Claims
+from marketbell.delivery.fairness import Lane, Lanes
+from marketbell.delivery.intake import Acceptance
+from marketbell.delivery.plan import Plan, Planner, order_key
+from marketbell.delivery.recorder import Recorder
+from marketbell.delivery.retry import THROTTLING, Ended, decide
+from marketbell.delivery.sender import Sender, Sent
+from marketbell.dialects.base import Signal
+from marketbell.errors import MarketbellError
+from marketbell.model import (
+    Application,
+    Attempt,
+    Claim,
+    DeliveryState,
+    Endpoint,
+    Instant,
+    Millis,
+    Outcome,
+    Verdict,
+)
+from marketbell.store.base import Birth, Change, Publication, Published, Queue, Result
+
+_TICK_S = 0.05
+_LANES_MAX = 20_000
+_LANE_REST: Millis = 60_000
+
+
+class Witness(Protocol):
+    """Who is told of what happens; it never raises and never waits."""
+
+    def attempt(
+        self,
+        claim: Claim,
+        attempt: Attempt,
+        verdict: Verdict | None,
+        *,
+        application: Application,
+        endpoint: Endpoint,
+        dialect: str,
+        sent_bytes: int,
+    ) -> None:
+        """One attempt and what follows from it."""
+
+    def lost_claims(self, count: int) -> None:
+        """So many leases had run out."""
+
+
+class DispatchLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The dispatcher's own bounds."""
+
+    lease: Millis
+    """Real milliseconds."""
+    retry_after_max: Millis
+    lost_claims_max: int = 20
+    """After so many lost claims in a row a delivery is parked."""
+    unrecorded_max: int = 10_000
+    """Results that wait to be stored; nothing new is begun above it."""
+
+
+class _Sending:
+    """One request under way."""
+
+    __slots__ = ("aged", "began", "cancel", "claim", "ended", "lane", "plan", "proven")
+
+    def __init__(self, lane: Lane, claim: Claim, began: float) -> None:
+        self.lane = lane
+        self.plan: Plan = lane.plan
+        self.claim = claim
+        self.began = began
+        self.proven = lane.window.proven
+        self.aged = False
+        self.ended = False
+        self.cancel: Callable[[], None] = _nothing
+
+
+class Dispatcher:
+    """
+    Delivers what a store keeps.
+
+    It owns its memory of lanes alone; the store is asked to claim when there is room, and told
+    of every attempt. Killed at any instant, it loses nothing that was accepted: claims come
+    back with their leases, or at the next start.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        sender: Sender,
+        planner: Planner,
+        lanes: Lanes,
+        clock: Clock,
+        witness: Witness,
+        limits: DispatchLimits,
+    ) -> None:
+        self._queue = queue
+        self._sender = sender
+        self._planner = planner
+        self._lanes = lanes
+        self._clock = clock
+        self._witness = witness
+        self._limits = limits
+        self._random = random.Random()  # noqa: S311 - jitter of retries, no secret
+        self._flying: set[_Sending] = set()
+        self._young: deque[_Sending] = deque()
+        self._plans: dict[int, Plan] = {}
+        self._ticker: asyncio.TimerHandle | None = None
+        self._waker: tuple[Instant, Timer] | None = None
+        self._pumping = False
+        self._pump_due = False
+        self._closing = False
+        self.recorder = Recorder(queue, on_recorded=self._recorded)
+        self.claims = Claims(
+            queue,
+            lanes,
+            clock,
+            lease=limits.lease,
+            lost_max=limits.lost_claims_max,
+            may_claim=lambda: not self.recorder.behind,
+            on_claimed=self._claimed,
+        )
+
+    # -- the way in ---------------------------------------------------------------------
+
+    async def accept(self, acceptances: Sequence[Acceptance]) -> list[Published | MarketbellError]:
+        """See Intake.accept."""
+        now = self._clock.now()
+        promised: list[list[Lane]] = []
+        waiting: list[tuple[Lane, Instant]] = []
+        publications = []
+        for acceptance in acceptances:
+            lanes: list[Lane] = []
+            births = self._births(acceptance, now, lanes, waiting)
+            promised.append(lanes)
+            publications.append(
+                Publication(
+                    message=acceptance.message,
+                    revision=acceptance.subscribers.application.revision,
+                    births=births,
+                    idempotency=acceptance.idempotency,
+                )
+            )
+        verdicts: list[Published | MarketbellError] | None = None
+        try:
+            verdicts = await self._queue.publish(publications)
+        finally:
+            self._settle(acceptances, promised, verdicts)
+        for lane, due_at in waiting:
+            if due_at <= now:
+                self.claims.expect_backlog(lane)
+            else:
+                self.claims.expect(due_at)
+        self._pump()
+        return verdicts
+
+    def _births(
+        self,
+        acceptance: Acceptance,
+        now: Instant,
+        promised: list[Lane],
+        waiting: list[tuple[Lane, Instant]],
+    ) -> tuple[Birth, ...]:
+        message, due_at = acceptance.message, acceptance.due_at
+        application = acceptance.subscribers.application
+        born = []
+        for endpoint in acceptance.subscribers.endpoints:
+            if not endpoint.wants(message.event_type, message.channels):
+                continue
+            lane = self._lane(application, endpoint, now)
+            tokens = lane.plan.order_by
+            key = None if tokens is None else order_key(message.payload, tokens)
+            lease_until = 0
+            if (
+                due_at <= now
+                and not endpoint.paused
+                and not self._closing
+                and self._lanes.reserve(lane, len(message.payload), now)
+            ):
+                promised.append(lane)
+                lease_until = self._lease_until(now)
+            else:
+                waiting.append((lane, due_at))
+            born.append(
+                Birth(
+                    endpoint_id=endpoint.id,
+                    due_at=due_at,
+                    lease_until=lease_until,
+                    order_key=key,
+                )
+            )
+        return tuple(born)
+
+    def _settle(
+        self,
+        acceptances: Sequence[Acceptance],
+        promised: list[list[Lane]],
+        verdicts: list[Published | MarketbellError] | None,
+    ) -> None:
+        """Turn promises into claims, or take them back."""
+        for index, acceptance in enumerate(acceptances):
+            verdict = verdicts[index] if verdicts is not None else None
+            if isinstance(verdict, Published) and not verdict.repeated:
+                by_id = {claim.endpoint_id: claim for claim in verdict.claims}
+                for lane in promised[index]:
+                    claim = by_id[lane.plan.endpoint.id]
+                    self._lanes.offer(lane, claim, reserved=True)
+            else:
+                for lane in promised[index]:
+                    self._lanes.withdraw(lane, len(acceptance.message.payload))
+
+    def _lane(self, application: Application, endpoint: Endpoint, now: Instant) -> Lane:
+        plan = self._plans.get(endpoint.id)
+        if (
+            plan is None
+            or plan.endpoint.revision != endpoint.revision
+            or plan.application.revision != application.revision
+        ):
+            plan = self._plans[endpoint.id] = self._planner.plan(application, endpoint)
+        return self._lanes.lane(plan, endpoint.failing_since, now)
+
+    def _lease_until(self, now: Instant) -> Instant:
+        return now + int(self._limits.lease * self._clock.speed)
+
+    def wake(self) -> None:
+        """See Intake.wake."""
+        self.claims.expect(self._clock.now())
+
+    def forget(self, change: Change) -> None:
+        """An application or endpoint has changed: its plan is made anew when it is next needed."""
+        if change.endpoint_id is not None:
+            self._plans.pop(change.endpoint_id, None)
+            lane = self._lanes.by_endpoint.get(change.endpoint_id)
+            if lane is not None:
+                lane.held_until = 0
+        self.wake()
+
+    # -- sending ------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Begin all that may begin now."""
+        if self._pumping:
+            self._pump_due = True
+            return
+        self._pumping = True
+        try:
+            if not self._closing and len(self.recorder) < self._limits.unrecorded_max:
+                now = self._clock.now()
+                while (turn := self._lanes.next(now)) is not None:
+                    self._begin(*turn)
+                self._set_waker(now)
+        finally:
+            self._pumping = False
+        self.claims.look()
+        if self._ticker is None and (self._flying or self._lanes.stock):
+            self._ticker = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
+    def _begin(self, lane: Lane, claim: Claim, *, fresh: bool = False) -> None:
+        sending = _Sending(lane, claim, self._clock.monotonic())
+        if not self._sender.in_time(sending.plan, claim):
+            self._end(sending)
+            self.claims.give_back([claim])
+            return
+        self._flying.add(sending)
+        self._young.append(sending)
+        sending.cancel = self._sender.send(
+            sending.plan, claim, fresh=fresh, done=lambda sent: self._done(sending, sent)
+        )
+
+    def _end(self, sending: _Sending) -> None:
+        sending.ended = True
+        self._flying.discard(sending)
+        self._lanes.end(
+            sending.lane, sending.claim, proven=sending.proven, aged=sending.aged
+        )
+        if sending.lane.backlog:
+            self.claims.consider(sending.lane)
+
+    def _done(self, sending: _Sending, sent: Sent) -> None:
+        if sending.ended:
+            return
+        attempt, plan, claim = sent.attempt, sending.plan, sending.claim
+        self._end(sending)
+        if attempt.outcome is Outcome.CLOSED:
+            self._tell(sending, sent, None)
+            self._again(sending)
+            return
+        verdict = decide(
+            Ended(
+                outcome=attempt.outcome,
+                status=attempt.status_code,
+                retry_after=sent.retry_after,
+                ended_at=sent.ended_at,
+                born_at=claim.born_at,
+                attempt_count=claim.attempt_count,
+            ),
+            schedule=plan.schedule,
+            honours=plan.honours,
+            retry_after_max=self._limits.retry_after_max,
+            spread=self._random.random(),
+        )
+        self._learn(sending, sent, verdict)
+        self._tell(sending, sent, verdict)
+        self._pump()
+
+    def _again(self, sending: _Sending) -> None:
+        """The kept connection had died: the same claim goes out at once over a new one."""
+        lane, lanes = sending.lane, self._lanes
+        lane.in_flight += 1
+        lanes.in_flight += 1
+        lanes.at_work += 1
+        lanes.stock += 1
+        lanes.stock_bytes += len(sending.claim.message.payload)
+        if not lane.window.proven:
+            lanes.unproven_in_flight += 1
+        self._begin(lane, sending.claim, fresh=True)
+
+    def _tell(self, sending: _Sending, sent: Sent, verdict: Verdict | None) -> None:
+        plan, claim = sending.plan, sending.claim
+        self.recorder.add(
+            Result(
+                claim=claim,
+                attempt=sent.attempt,
+                verdict=verdict,
+                hold_key=plan.hold_on_failure,
+            )
+        )
+        self._witness.attempt(
+            claim,
+            sent.attempt,
+            verdict,
+            application=plan.application,
+            endpoint=plan.endpoint,
+            dialect=plan.dialect.name,
+            sent_bytes=sent.sent_bytes,
+        )
+
+    def _learn(self, sending: _Sending, sent: Sent, verdict: Verdict) -> None:
+        """What the attempt says of the endpoint's health."""
+        lane, outcome, now = sending.lane, sent.attempt.outcome, sent.ended_at
+        honours = sending.plan.honours
+        if outcome is Outcome.ACCEPTED:
+            lane.window.succeed()
+            lane.breaker.succeed()
+            if lane.failing_since is not None:
+                lane.failing_since = None
+                self._chore(self._queue.note_health(lane.plan.endpoint.id, None))
+            return
+        if outcome is Outcome.REJECTED:
+            lane.window.answer()
+            if sent.attempt.status_code in THROTTLING:
+                lane.window.narrow()
+        else:
+            lane.window.fall_silent()
+        if lane.failing_since is None and Signal.AUTO_DISABLE in honours:
+            lane.failing_since = now
+            self._chore(self._queue.note_health(lane.plan.endpoint.id, now))
+        rest_until = verdict.hold_until
+        opened_until = lane.breaker.fail(now)
+        if opened_until:
+            lane.window.narrow()
+            if Signal.BREAKER in honours:
+                rest_until = max(rest_until, opened_until)
+        if verdict.disable_endpoint:
+            self._chore(self._disable(lane.plan.endpoint.id, now))
+        elif rest_until:
+            lane.held_until = rest_until
+            self._chore(self._queue.hold(lane.plan.endpoint.id, rest_until))
+        if rest_until or verdict.disable_endpoint or outcome is Outcome.NO_ANSWER:
+            self.claims.give_back(self._lanes.shed(lane, 0 if rest_until else 1))
+
+    async def _disable(self, endpoint_id: int, now: Instant) -> None:
+        await self._queue.disable_endpoint(endpoint_id, now=now)
+
+    # -- what the store says ------------------------------------------------------------
+
+    def _recorded(self, results: Sequence[Result]) -> None:
+        first: Instant | None = None
+        for result in results:
+            verdict = result.verdict
+            if verdict is None:
+                continue
+            due_at: Instant | None = None
+            if verdict.state is DeliveryState.PENDING:
+                due_at = verdict.due_at
+            elif result.claim.order_key is not None:
+                due_at = result.attempt.started_at
+            if due_at is not None and (first is None or due_at < first):
+                first = due_at
+        if first is not None:
+            self.claims.expect(first)
+        self._pump()
+
+    def _claimed(
+        self, endpoints: Sequence[tuple[Application, Endpoint]], claims: Sequence[Claim], lost: int
+    ) -> None:
+        now = self._clock.now()
+        for application, endpoint in endpoints:
+            self._lane(application, endpoint, now)
+        for claim in claims:
+            lane = self._lanes.by_endpoint[claim.endpoint_id]
+            lane.touched = now
+            self._lanes.offer(lane, claim, reserved=False)
+        if lost:
+            self._witness.lost_claims(lost)
+        self._pump()
+
+    # -- time ---------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Every 50 ms while anything is under way: requests grow old, claims near their lease's end."""
+        self._ticker = None
+        young, before = self._young, self._clock.monotonic() - self._lanes.places.young / 1000
+        while young and (young[0].ended or young[0].began < before):
+            sending = young.popleft()
+            if not sending.ended:
+                sending.aged = True
+                self._lanes.age()
+        now = self._clock.now()
+        late = self._lanes.shed_late(now + int(self._limits.lease * self._clock.speed * 0.25))
+        if late:
+            self.claims.give_back(late)
+        if len(self._lanes.by_endpoint) > _LANES_MAX and not self.claims.busy:
+            self._lanes.forget_idle(now - int(_LANE_REST * self._clock.speed))
+            for endpoint_id in self._plans.keys() - self._lanes.by_endpoint.keys():
+                del self._plans[endpoint_id]
+        self._pump()
+
+    def _set_waker(self, now: Instant) -> None:
+        """Come back when a rate limit allows the next start."""
+        at = self._lanes.wakes_at()
+        if at is None or (self._waker is not None and now < self._waker[0] <= at):
+            return
+        if self._waker is not None:
+            self._waker[1].cancel()
+        self._waker = (at, self._clock.call_at(at, self._awake))
+
+    def _awake(self) -> None:
+        self._waker = None
+        self._pump()
+
+    def _chore(self, work: Awaitable[None]) -> None:
+        self.recorder.chore(work)
+
+    # -- the end ------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """Requests begun and not ended."""
+        return self._lanes.in_flight
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way or waits in memory, so that only time can bring work."""
+        return (
+            not self._flying
+            and not self._lanes.stock
+            and not len(self.recorder)
+            and self.recorder.idle
+            and self.claims.idle
+        )
+
+    def start(self) -> None:
+        """Begin to claim and to record, on the running loop."""
+        self.recorder.start()
+        self.claims.start()
+
+    async def drain(self, timeout_s: float) -> int:
+        """
+        Stop: nothing new is begun, unsent claims are given back, what is in flight may end.
+
+        After `timeout_s` what is still in flight is broken off; its claims stay with their
+        leases and become lost ones. How many those were.
+        """
+        self._closing = True
+        await self.claims.stop()
+        unsent = [claim for lane in self._lanes.by_endpoint.values() for claim in lane.waiting()]
+        for lane in self._lanes.by_endpoint.values():
+            self._lanes.shed(lane, 0)
+        deadline = self._clock.monotonic() + timeout_s
+        await self.recorder.release(unsent)
+        while self._flying and self._clock.monotonic() < deadline:
+            await self.recorder.moved(min(0.25, deadline - self._clock.monotonic()))
+        broken = list(self._flying)
+        for sending in broken:
+            self._end(sending)
+            sending.cancel()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._waker is not None:
+            self._waker[1].cancel()
+        await self.recorder.stop(max(1.0, deadline - self._clock.monotonic()))
+        return len(broken)
+
+
+def _nothing() -> None:
+    """There is nothing to cancel yet."""

@@ -1,0 +1,307 @@
+"""Who is served next: round robin over lanes, first tries before retries, room left for everyone. No I/O."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from marketbell.delivery.pacing import Breaker, RateLimit, Window
+from marketbell.delivery.plan import Plan
+from marketbell.model import Claim, Instant, Millis
+
+_STOCK = 8
+"""A proven lane may hold so many times its window as claims that wait for their turn."""
+_RETRY_TURN = 8
+"""Every so many turns a retry goes before the first tries."""
+
+
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of one node."""
+
+    at_work: int = 128
+    """Requests begun within the last `young` milliseconds and not ended."""
+    sockets: int = 4096
+    """Requests that have not ended, however old."""
+    unproven_share: float = 0.5
+    """The part of `sockets` that endpoints without a recent success share."""
+    stock: int = 4096
+    """Claims in memory, waiting and at work."""
+    stock_bytes: int = 64_000_000
+    young: Millis = 50
+
+
+class Lane:
+    """What a node remembers of one endpoint that it serves."""
+
+    __slots__ = (
+        "backlog", "breaker", "failing_since", "first", "held_until", "in_flight", "plan", "queued",
+        "rate", "reserved", "retries", "touched", "waking", "window",
+    )  # fmt: skip
+
+    def __init__(self, plan: Plan, breaker: Breaker, failing_since: Instant | None) -> None:
+        self.plan = plan
+        self.window = Window(plan.max_in_flight)
+        self.breaker = breaker
+        self.rate: tuple[RateLimit, ...] = ()
+        self.first: deque[Claim] = deque()
+        self.retries: deque[Claim] = deque()
+        self.in_flight = 0
+        self.reserved = 0
+        """Births promised to it whose messages are not on disk yet."""
+        self.held_until: Instant = 0
+        self.failing_since = failing_since
+        self.backlog = False
+        """Whether the store has more of it that is due."""
+        self.queued = False
+        self.waking = False
+        self.touched: Instant = 0
+
+    @property
+    def stock(self) -> int:
+        """Claims of it in memory that are not at work."""
+        return len(self.first) + len(self.retries)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of it is in memory."""
+        return not (self.in_flight or self.reserved or self.first or self.retries)
+
+    def room(self) -> int:
+        """How many more claims it may have."""
+        if self.plan.ordered:
+            most = self.plan.max_in_flight
+        else:
+            window = self.window
+            most = window.size * _STOCK if window.proven and not self.breaker.open else 1
+        return most - self.in_flight - self.reserved - len(self.first) - len(self.retries)
+
+    def waiting(self) -> Iterator[Claim]:
+        """Its claims that wait for their turn."""
+        yield from self.first
+        yield from self.retries
+
+
+class Lanes:
+    """The lanes of one node and the turn of each; the dispatcher asks it who is next."""
+
+    def __init__(self, places: Places, *, breaker_failures: int, breaker_rest: Millis) -> None:
+        self.places = places
+        self._breaker = (breaker_failures, breaker_rest)
+        self.by_endpoint: dict[int, Lane] = {}
+        self._applications: dict[int, RateLimit] = {}
+        self._first: deque[Lane] = deque()
+        self._retries: deque[Lane] = deque()
+        self._stalled: deque[Lane] = deque()
+        """Lanes that have a claim but no socket; each end of a request brings one back."""
+        self._waking: list[tuple[Instant, int]] = []
+        self._turn = 0
+        self.in_flight = 0
+        self.unproven_in_flight = 0
+        self.at_work = 0
+        self.stock = 0
+        """Claims in memory and births promised, at work or not."""
+        self.stock_bytes = 0
+
+    # -- lanes --------------------------------------------------------------------------
+
+    def lane(self, plan: Plan, failing_since: Instant | None, now: Instant) -> Lane:
+        """The lane of an endpoint, made if it is new, changed if the plan is newer."""
+        lane = self.by_endpoint.get(plan.endpoint.id)
+        if lane is None:
+            lane = self.by_endpoint[plan.endpoint.id] = Lane(
+                plan, Breaker(*self._breaker), failing_since
+            )
+            self._set_rates(lane)
+        elif lane.plan is not plan and lane.plan.endpoint.revision <= plan.endpoint.revision:
+            lane.plan = plan
+            lane.window.set_cap(plan.max_in_flight)
+            self._set_rates(lane)
+        lane.touched = now
+        return lane
+
+    def _set_rates(self, lane: Lane) -> None:
+        plan = lane.plan
+        rates = []
+        if plan.endpoint.throttle_rate:
+            own = next((r for r in lane.rate[:1] if r.rate == plan.endpoint.throttle_rate), None)
+            rates.append(own or RateLimit(plan.endpoint.throttle_rate))
+        wanted = plan.application.throttle_rate
+        if wanted:
+            shared = self._applications.get(plan.application.id)
+            if shared is None or shared.rate != wanted:
+                shared = self._applications[plan.application.id] = RateLimit(wanted)
+            rates.append(shared)
+        lane.rate = tuple(rates)
+
+    def forget_idle(self, before: Instant) -> None:
+        """Drop lanes that nothing has touched since then; they begin anew when they are needed."""
+        gone = [
+            endpoint_id
+            for endpoint_id, lane in self.by_endpoint.items()
+            if lane.touched < before and lane.idle and not lane.backlog
+        ]
+        for endpoint_id in gone:
+            del self.by_endpoint[endpoint_id]
+        if gone:
+            live = {lane.plan.application.id for lane in self.by_endpoint.values()}
+            for application_id in self._applications.keys() - live:
+                del self._applications[application_id]
+
+    # -- what comes in ------------------------------------------------------------------
+
+    def reserve(self, lane: Lane, size: int, now: Instant) -> bool:
+        """Promise a place to a delivery about to be born; whether it may be born claimed."""
+        places = self.places
+        if (
+            lane.plan.ordered
+            or lane.backlog
+            or lane.held_until > now
+            or lane.rate
+            or self.stock >= places.stock
+            or self.stock_bytes + size > places.stock_bytes
+            or lane.room() <= 0
+        ):
+            return False
+        lane.reserved += 1
+        self.stock += 1
+        self.stock_bytes += size
+        return True
+
+    def withdraw(self, lane: Lane, size: int) -> None:
+        """A promised delivery was not born."""
+        lane.reserved -= 1
+        self.stock -= 1
+        self.stock_bytes -= size
+
+    def offer(self, lane: Lane, claim: Claim, *, reserved: bool) -> None:
+        """A claim that waits for its turn."""
+        if reserved:
+            lane.reserved -= 1
+        else:
+            self.stock += 1
+            self.stock_bytes += len(claim.message.payload)
+        if claim.attempt_count:
+            lane.retries.append(claim)
+        else:
+            lane.first.append(claim)
+        self._queue(lane)
+
+    def room(self) -> int:
+        """How many more claims the node may have."""
+        return self.places.stock - self.stock
+
+    # -- whose turn it is ---------------------------------------------------------------
+
+    def next(self, now: Instant) -> tuple[Lane, Claim] | None:
+        """The next claim to send; its place is taken. None if nothing may begin now."""
+        if self._waking and self._waking[0][0] <= now:
+            self._wake(now)
+        while self.in_flight < self.places.sockets and self.at_work < self.places.at_work:
+            self._turn += 1
+            rings = (self._first, self._retries)
+            ring = rings[self._turn % _RETRY_TURN == 0] or rings[0] or rings[1]
+            if not ring:
+                return None
+            lane = ring.popleft()
+            lane.queued = False
+            claim = self._take(lane, now)
+            if claim is not None:
+                self._queue(lane)
+                return lane, claim
+        return None
+
+    def _take(self, lane: Lane, now: Instant) -> Claim | None:
+        if not lane.stock or lane.in_flight >= lane.window.size:
+            return None  # the end of one of its requests brings it back
+        if not self._has_socket(lane):
+            lane.queued = True
+            self._stalled.append(lane)
+            return None
+        free_at = max((rate.free_at(now) for rate in lane.rate), default=now)
+        if free_at > now:
+            lane.waking = True
+            heapq.heappush(self._waking, (free_at, lane.plan.endpoint.id))
+            return None
+        for rate in lane.rate:
+            rate.start(now)
+        claim = lane.first.popleft() if lane.first else lane.retries.popleft()
+        lane.in_flight += 1
+        self.in_flight += 1
+        self.at_work += 1
+        if not lane.window.proven:
+            self.unproven_in_flight += 1
+        return claim
+
+    def _has_socket(self, lane: Lane) -> bool:
+        places = self.places
+        if not lane.window.proven:
+            return self.unproven_in_flight < places.sockets * places.unproven_share
+        # The more sockets are taken, the fewer one lane may have: there is always one for another.
+        return not lane.in_flight or lane.in_flight < (places.sockets - self.in_flight) // 4
+
+    def _queue(self, lane: Lane) -> None:
+        if not lane.queued and not lane.waking and (lane.first or lane.retries):
+            lane.queued = True
+            (self._first if lane.first else self._retries).append(lane)
+
+    def _wake(self, now: Instant) -> None:
+        while self._waking and self._waking[0][0] <= now:
+            lane = self.by_endpoint.get(heapq.heappop(self._waking)[1])
+            if lane is not None:
+                lane.waking = False
+                self._queue(lane)
+
+    def wakes_at(self) -> Instant | None:
+        """When the next rate-limited lane may go on."""
+        return self._waking[0][0] if self._waking else None
+
+    # -- what ends ----------------------------------------------------------------------
+
+    def age(self) -> None:
+        """A request at work has grown old: it waits on its receiver now."""
+        self.at_work -= 1
+
+    def end(self, lane: Lane, claim: Claim, *, proven: bool, aged: bool) -> None:
+        """A request has ended; `proven` is what the lane was when it began."""
+        lane.in_flight -= 1
+        self.in_flight -= 1
+        self.stock -= 1
+        self.stock_bytes -= len(claim.message.payload)
+        if not aged:
+            self.at_work -= 1
+        if not proven:
+            self.unproven_in_flight -= 1
+        self._queue(lane)
+        if self._stalled:
+            stalled = self._stalled.popleft()
+            stalled.queued = False
+            self._queue(stalled)
+
+    def shed(self, lane: Lane, keep: int) -> list[Claim]:
+        """Take back claims of a lane beyond `keep`; the caller releases them."""
+        shed: list[Claim] = []
+        for ring in (lane.first, lane.retries):
+            while len(ring) > max(0, keep):
+                shed.append(ring.pop())
+            keep -= len(ring)
+        self.drop(shed)
+        return shed
+
+    def shed_late(self, before: Instant) -> list[Claim]:
+        """Take back waiting claims whose lease ends before then; the caller releases them."""
+        shed: list[Claim] = []
+        for lane in self.by_endpoint.values():
+            for ring in (lane.first, lane.retries):
+                while ring and ring[0].lease_until < before:
+                    shed.append(ring.popleft())
+        self.drop(shed)
+        return shed
+
+    def drop(self, claims: Iterable[Claim]) -> None:
+        """Claims that have left memory without having been sent."""
+        for claim in claims:
+            self.stock -= 1
+            self.stock_bytes -= len(claim.message.payload)

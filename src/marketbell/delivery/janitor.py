@@ -1,0 +1,125 @@
+"""What is done behind: retention in small steps, and disabling endpoints that failed for days."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+import msgspec
+
+from marketbell.clock import Clock
+from marketbell.errors import StoreError
+from marketbell.model import Instant, Millis
+from marketbell.store.base import Ages, Gauges, Pruned
+
+_log = logging.getLogger(__name__)
+
+_BETWEEN_STEPS_S = 0.02
+"""Room for the others between two steps that follow one another."""
+_DISABLE_AT_ONCE = 100
+
+
+class Keeper(Protocol):
+    """What the janitor needs of a store."""
+
+    async def prune(self, ages: Ages, *, now: Instant, limit: int) -> Pruned:
+        """See Retention.prune."""
+
+    async def failing_since(self, before: Instant, limit: int) -> tuple[int, ...]:
+        """See Retention.failing_since."""
+
+    async def disable_endpoint(self, endpoint_id: int, *, now: Instant) -> None:
+        """See Queue.disable_endpoint."""
+
+    async def gauges(self, *, now: Instant) -> Gauges:
+        """See Retention.gauges."""
+
+
+class Tally(Protocol):
+    """Who is told of what was removed."""
+
+    def pruned(self, *, payloads: int, attempts: int, messages: int, cancelled: int) -> None:
+        """So many rows of each kind are gone."""
+
+    def cancelled(self, deliveries: int) -> None:
+        """So many deliveries will never be made."""
+
+
+class Duties(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done, how often and how much at once."""
+
+    ages: Ages
+    interval_s: float
+    rows: int
+    auto_disable_after: Millis
+
+
+class Janitor:
+    """Does its duties every interval, in steps of a few hundred rows; a failure is logged and tried again."""
+
+    def __init__(self, keeper: Keeper, tally: Tally, clock: Clock, duties: Duties) -> None:
+        self._keeper = keeper
+        self._tally = tally
+        self._clock = clock
+        self._duties = duties
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.gauges: Gauges | None = None
+        """The store's figures as they were at the last look."""
+
+    def start(self) -> None:
+        """Begin, on the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """End after the step under way."""
+        self._stop.set()
+        if self._task is not None:
+            await self._task
+
+    async def look(self) -> None:
+        """Do every duty once, now."""
+        now = self._clock.now()
+        for endpoint_id in await self._keeper.failing_since(
+            now - self._duties.auto_disable_after, _DISABLE_AT_ONCE
+        ):
+            await self._keeper.disable_endpoint(endpoint_id, now=now)
+            _log.warning(
+                "endpoint disabled: it has done nothing but fail for too long",
+                extra={"endpoint_id": endpoint_id},
+            )
+        more = True
+        while more and not self._stop.is_set():
+            pruned = await self._keeper.prune(
+                self._duties.ages, now=self._clock.now(), limit=self._duties.rows
+            )
+            self._tally.pruned(
+                payloads=pruned.payloads,
+                attempts=pruned.attempts,
+                messages=pruned.messages,
+                cancelled=pruned.cancelled,
+            )
+            more = pruned.more
+            if more:
+                await self._pause(_BETWEEN_STEPS_S)
+
+    async def _run(self) -> None:
+        since_look = self._duties.interval_s
+        while not self._stop.is_set():
+            try:
+                self.gauges = await self._keeper.gauges(now=self._clock.now())
+                if since_look >= self._duties.interval_s:
+                    since_look = 0.0
+                    await self.look()
+            except StoreError as error:
+                _log.warning("the janitor could not work", extra={"reason": str(error)})
+            pause_s = min(5.0, self._duties.interval_s)
+            await self._pause(pause_s)
+            since_look += pause_s
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stop.wait(), seconds)
+        except TimeoutError:
+            return

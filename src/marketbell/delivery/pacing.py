@@ -1,0 +1,108 @@
+"""How fast one endpoint may be called: its rate limit, its window, its breaker. Pure but for memory."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from marketbell.model import Instant, Millis
+
+_SECOND: Millis = 1000
+
+
+class RateLimit:
+    """At most `rate` starts in any second, however they are spread."""
+
+    __slots__ = ("_starts", "rate")
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self._starts: deque[Instant] = deque(maxlen=rate)
+
+    def free_at(self, now: Instant) -> Instant:
+        """The first instant from `now` on at which another start is allowed."""
+        starts = self._starts
+        if len(starts) < self.rate:
+            return now
+        if starts[0] > now:  # the clock was set back: begin anew rather than wait for it
+            starts.clear()
+            return now
+        return max(now, starts[0] + _SECOND)
+
+    def start(self, now: Instant) -> None:
+        """Count a start."""
+        self._starts.append(now)
+
+
+class Window:
+    """
+    How many requests an endpoint may have open: one until it has proved itself, then up to its cap.
+
+    Each success doubles it, a time-out or a broken connection sets it back to one. An answer
+    that is merely a failure leaves it: the endpoint is there and quick.
+    """
+
+    __slots__ = ("cap", "proven", "size")
+
+    def __init__(self, cap: int) -> None:
+        self.cap = cap
+        self.size = 1
+        self.proven = False
+
+    def succeed(self) -> None:
+        """A success came."""
+        self.proven = True
+        if self.size < self.cap:
+            self.size = min(self.cap, 2 * self.size)
+
+    def answer(self) -> None:
+        """An answer came that was no success."""
+        self.proven = True
+
+    def fall_silent(self) -> None:
+        """No answer came."""
+        self.proven = False
+        self.size = 1
+
+    def narrow(self) -> None:
+        """The endpoint asks for less, or its breaker is open: one at a time."""
+        self.size = 1
+
+    def set_cap(self, cap: int) -> None:
+        """Another cap is in force."""
+        self.cap = cap
+        self.size = min(self.size, cap)
+
+
+class Breaker:
+    """
+    Opens after `failures` failures in a row, and lets one probe through after each rest.
+
+    The rest doubles with every failed probe, up to 16 times the first.
+    """
+
+    __slots__ = ("failures", "opened", "rest", "run")
+
+    def __init__(self, failures: int, rest: Millis) -> None:
+        self.failures = failures
+        self.rest = rest
+        self.run = 0
+        self.opened = 0
+        """How often it has opened without a success since; 0 is closed."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it is open or half open: one probe at a time."""
+        return self.opened > 0
+
+    def succeed(self) -> None:
+        """A success closes it."""
+        self.run = 0
+        self.opened = 0
+
+    def fail(self, now: Instant) -> Instant:
+        """A failure; until when the endpoint is to rest, 0 if it is not."""
+        self.run += 1
+        if self.opened or self.run >= self.failures:
+            self.opened += 1
+            return now + self.rest * min(16, 1 << (self.opened - 1))
+        return 0

@@ -1,0 +1,116 @@
+"""All that sending to one endpoint needs, worked out once for each of its revisions. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Protocol
+
+import msgspec
+
+from marketbell.delivery.netguard import Networks, Target, check_url
+from marketbell.dialects.base import Dialect, Schedule, Signal
+from marketbell.errors import InvalidError
+from marketbell.model import Application, Endpoint, Millis, OrderOnFailure
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """One revision of an endpoint with its policy resolved."""
+
+    application: Application
+    endpoint: Endpoint
+    dialect: Dialect
+    schedule: Schedule
+    honours: frozenset[Signal]
+    target: Target | None
+    """None if the URL may not be called under the present settings; `fault` says why."""
+    fault: str
+    timeout: Millis
+    max_in_flight: int
+    order_by: tuple[str, ...] | None
+    """The tokens of the JSON pointer."""
+    hold_on_failure: bool
+
+    @property
+    def ordered(self) -> bool:
+        """Whether its deliveries may depend on one another."""
+        return self.order_by is not None
+
+
+class Dialects(Protocol):
+    """Finds a dialect by name."""
+
+    def dialect(self, name: str) -> Dialect:
+        """InvalidError if there is none."""
+
+
+class Planner:
+    """Makes plans under the node's settings."""
+
+    def __init__(
+        self, dialects: Dialects, *, timeout: Millis, max_in_flight: int, networks: Networks
+    ) -> None:
+        self._dialects = dialects
+        self._timeout = timeout
+        self._max_in_flight = max_in_flight
+        self._networks = networks
+
+    def plan(self, application: Application, endpoint: Endpoint) -> Plan:
+        """The plan of an endpoint as it is now."""
+        policy = endpoint.policy.over(application.policy)
+        dialect = self._dialects.dialect(policy.dialect or "standard")
+        schedule = dialect.schedule
+        if policy.retry_schedule is not None:
+            schedule = Schedule(waits=policy.retry_schedule)
+        target, fault = None, ""
+        try:
+            target = check_url(
+                endpoint.url, https_only=dialect.https_only, allowed=self._networks
+            )
+        except InvalidError as error:
+            fault = f"refused address: {error.detail}"
+        return Plan(
+            application=application,
+            endpoint=endpoint,
+            dialect=dialect,
+            schedule=schedule,
+            honours=dialect.honours,
+            target=target,
+            fault=fault,
+            timeout=policy.timeout or self._timeout,
+            max_in_flight=policy.max_in_flight or self._max_in_flight,
+            order_by=None if not policy.order_by else pointer_tokens(policy.order_by),
+            hold_on_failure=policy.order_on_failure is OrderOnFailure.HOLD,
+        )
+
+
+def pointer_tokens(pointer: str) -> tuple[str, ...]:
+    """The reference tokens of a JSON pointer (RFC 6901); '' is the whole document."""
+    if not pointer:
+        return ()
+    return tuple(
+        token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/")
+    )
+
+
+def order_key(payload: bytes, tokens: tuple[str, ...]) -> bytes | None:
+    """
+    What deliveries of one key have in common: 16 bytes of the value that the pointer names.
+
+    None if the payload has no such value; such a delivery stands outside of any order.
+    """
+    try:
+        value: object = msgspec.json.decode(payload)
+    except msgspec.DecodeError:
+        return None
+    for token in tokens:
+        if isinstance(value, dict) and token in value:
+            value = value[token]
+        elif isinstance(value, list) and token.isascii() and token.isdigit():
+            index = int(token)
+            if index >= len(value):
+                return None
+            value = value[index]
+        else:
+            return None
+    text = msgspec.json.encode(value, order="sorted")
+    return hashlib.blake2b(text, digest_size=16).digest()

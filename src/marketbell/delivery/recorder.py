@@ -1,0 +1,139 @@
+"""Attempts on their way to the store: recorded in order, kept in memory while it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from marketbell.errors import StoreError
+from marketbell.model import Claim
+from marketbell.store.base import Queue, Result
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 1_000
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 2.0
+_CHORES_MAX = 1_000
+
+
+class Recorder:
+    """
+    Hands results to the store, one call at a time: what comes meanwhile is the next call.
+
+    While the store is away results wait here and are tried again; nothing else may claim
+    before they are through (`behind`), so that a lease is never ended over a known result.
+    """
+
+    def __init__(self, queue: Queue, *, on_recorded: Callable[[Sequence[Result]], None]) -> None:
+        self._queue = queue
+        self._on_recorded = on_recorded
+        self._results: deque[Result] = deque()
+        self._chores: deque[Awaitable[None]] = deque()
+        self._bell = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._busy = False
+        self.behind = False
+        """Whether the store has refused results and has not taken them since."""
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is being written."""
+        return not (self._results or self._chores or self._busy)
+
+    def add(self, result: Result) -> None:
+        """One more to record."""
+        self._results.append(result)
+        self._bell.set()
+
+    def chore(self, work: Awaitable[None]) -> None:
+        """A small write that may fail: it is done after the results before it, and logged if it fails."""
+        if len(self._chores) < _CHORES_MAX:
+            self._chores.append(work)
+            self._bell.set()
+        elif asyncio.iscoroutine(work):
+            work.close()
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        """Give claims back; if the store is away, their leases will."""
+        if not claims:
+            return
+        try:
+            await self._queue.release(claims)
+        except StoreError as error:
+            _log.warning("claims not released", extra={"count": len(claims), "reason": str(error)})
+
+    async def moved(self, timeout_s: float) -> None:
+        """Return once something was recorded, or after the time."""
+        self._moved.clear()
+        try:
+            await asyncio.wait_for(self._moved.wait(), timeout_s)
+        except TimeoutError:
+            return
+
+    def start(self) -> None:
+        """Begin, on the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self, timeout_s: float) -> None:
+        """Record what there is, for at most so long; what is left is found by its lease."""
+        self._stopping = True
+        self._bell.set()
+        if self._task is None:
+            return
+        _done, late = await asyncio.wait([self._task], timeout=timeout_s)
+        if late:
+            _log.error("attempts not recorded", extra={"count": len(self._results)})
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        for work in self._chores:
+            if asyncio.iscoroutine(work):
+                work.close()
+        self._chores.clear()
+
+    async def _run(self) -> None:
+        while True:
+            await self._bell.wait()
+            self._bell.clear()
+            self._busy = True
+            while self._results or self._chores:
+                if self._results:
+                    await self._record()
+                else:
+                    await self._do(self._chores.popleft())
+            self._busy = False
+            self._moved.set()
+            if self._stopping:
+                return
+
+    async def _record(self) -> None:
+        results = list(self._results)[:_BATCH]
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._queue.record(results)
+                break
+            except StoreError as error:
+                if not self.behind:
+                    _log.error("the store does not take attempts", extra={"reason": str(error)})
+                self.behind = True
+                await asyncio.sleep(pause_s)
+                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+        self.behind = False
+        for _ in results:
+            self._results.popleft()
+        self._moved.set()
+        self._on_recorded(results)
+
+    async def _do(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except StoreError as error:
+            _log.warning("a note on an endpoint was not stored", extra={"reason": str(error)})

@@ -1,0 +1,73 @@
+"""The bytes of an HTTP/1.1 request's head, and which headers may not stand in it. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from marketbell.delivery.netguard import Target
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OURS: Final = frozenset(
+    (
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+"""Headers that frame the message or belong to one hop (RFC 9110 section 7.6.1): never taken over."""
+
+_KNOWN: Final[set[str]] = set()
+_KNOWN_LIMIT: Final = 4_096
+
+
+def may_send(name: str, value: str = "") -> bool:
+    """Whether a header may be put into a request, by its name and by its value's characters."""
+    return (
+        _TOKEN.fullmatch(name) is not None
+        and name.lower() not in _OURS
+        and not any(char in value for char in "\r\n\0")
+        and max(map(ord, value), default=0) < 256
+    )
+
+
+def request_head(target: Target, headers: tuple[tuple[str, str], ...], length: int) -> bytes | None:
+    """
+    The head of a POST with a body of `length` bytes, up to and with the empty line.
+
+    None if a header's name or value cannot be sent (`bad_header` tells which): nothing that a
+    user or a dialect writes into a header can begin another header or another request.
+    """
+    for name, _ in headers:
+        if name not in _KNOWN:
+            if not may_send(name):
+                return None
+            if len(_KNOWN) < _KNOWN_LIMIT:
+                _KNOWN.add(name)
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    count = len(headers)
+    # Counting line ends over the whole is quicker than looking into every value.
+    if lines.count("\r") != count or lines.count("\n") != count or "\0" in lines:
+        return None
+    text = (
+        f"POST {target.target} HTTP/1.1\r\nHost: {target.host_header}\r\n"
+        f"{lines}Content-Length: {length}\r\n\r\n"
+    )
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return None
+
+
+def bad_header(headers: tuple[tuple[str, str], ...]) -> str:
+    """The name of the first header that cannot be sent; empty if all can."""
+    return next((name for name, value in headers if not may_send(name, value)), "")

@@ -1,0 +1,253 @@
+"""How the demo is told: a live table on a terminal, lines elsewhere, JSON lines for machines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Protocol, Self
+
+import msgspec
+
+from marketbell.demo.script import SCRIPT
+from marketbell.demo.verdict import EARLY_MAX, LATE_MAX, Finding, Progress, waits_of
+from marketbell.model import Millis
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_WIDTH: Final = 140
+"""Columns of what does not go to a terminal."""
+
+
+class Reporter(Protocol):
+    """Who tells of the demo; a context manager around all of it."""
+
+    def __enter__(self) -> Self:
+        """Begin to tell."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop to tell."""
+
+    def started(self, url: str, speed: float, folder: str) -> None:
+        """The server accepts."""
+
+    def moved(self, progress: Progress) -> None:
+        """A message was accepted, or one more attempt of it is on record."""
+
+    def judged(self, findings: Sequence[Finding], seconds: float) -> None:
+        """All is over."""
+
+    def kept(self, facts: Mapping[str, str]) -> None:
+        """The server stays up: its address, a token, and what to try."""
+
+
+class JsonReporter:
+    """One JSON object a line, each with its `event`."""
+
+    def __init__(self) -> None:
+        self._speed = 1.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def started(self, url: str, speed: float, folder: str) -> None:
+        """`started`, with the server's address."""
+        self._speed = speed
+        self._say("started", {"url": url, "speed": speed, "folder": folder})
+
+    def moved(self, progress: Progress) -> None:
+        """`accepted`, or `attempt` with the last one."""
+        facts: dict[str, object] = {
+            "seller": progress.errand.seller.title,
+            "event_type": progress.errand.event_type,
+            "message": progress.message,
+        }
+        if not progress.attempts:
+            self._say("accepted", facts)
+            return
+        last = progress.attempts[-1]
+        waits = waits_of(progress.attempts, self._speed)
+        self._say(
+            "attempt",
+            facts
+            | {
+                "number": len(progress.attempts),
+                "status": last.status_code,
+                "reason": "" if last.succeeded else last.response,
+                "succeeded": last.succeeded,
+                "wait_ms": waits[-1] if waits else None,
+            },
+        )
+
+    def judged(self, findings: Sequence[Finding], seconds: float) -> None:
+        """`summary`, with every finding and whether all is well."""
+        self._say(
+            "summary",
+            {
+                "ok": _all_well(findings),
+                "seconds": round(seconds, 1),
+                "speed": self._speed,
+                "tolerance_ms": {
+                    "early": round(EARLY_MAX * self._speed),
+                    "late": round(LATE_MAX * self._speed),
+                },
+                "findings": findings,
+            },
+        )
+
+    def kept(self, facts: Mapping[str, str]) -> None:
+        """`kept`, with all that is needed to call the server."""
+        self._say("kept", facts)
+
+    def _say(self, event: str, facts: Mapping[str, object]) -> None:
+        sys.stdout.write(msgspec.json.encode({"event": event, **facts}).decode() + "\n")
+        sys.stdout.flush()
+
+
+class ConsoleReporter:
+    """A table that lives on a terminal; a line for each attempt where there is none."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live_on = sys.stdout.isatty()
+        self._console = Console(
+            width=None if self._live_on else _WIDTH, markup=False, highlight=False, emoji=False
+        )
+        self._live = Live(console=self._console, refresh_per_second=8, auto_refresh=True)
+        self._rows: dict[str, Progress] = {}
+        self._speed = 1.0
+
+    def __enter__(self) -> Self:
+        if self._live_on:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def started(self, url: str, speed: float, folder: str) -> None:
+        """One line: where it runs and how fast its clock is."""
+        self._speed = speed
+        self._console.print(
+            f"Marketbell serves {url}, its database in {folder}; one real second is {speed:g} s.\n"
+            f"Every delivery meets: {', then '.join(SCRIPT)}."
+        )
+
+    def moved(self, progress: Progress) -> None:
+        """The table anew, or one line."""
+        self._rows[f"{progress.errand.seller.title}/{progress.errand.event_type}"] = progress
+        if self._live_on:
+            self._live.update(self._table())
+        elif progress.attempts:
+            waits = waits_of(progress.attempts, self._speed)
+            after = f" after {_seconds(waits[-1])}" if waits else ""
+            self._console.print(
+                f"{progress.errand.seller.title:<14}{progress.errand.event_type:<28}"
+                f"attempt {len(progress.attempts)}{after}: {_met(progress, len(progress.attempts) - 1)}"
+            )
+
+    def judged(self, findings: Sequence[Finding], seconds: float) -> None:
+        """The summary: a row for each event type, every fault, the tolerance, the verdict."""
+        from rich.table import Table
+
+        self._live.stop()
+        table = Table(title="Summary", title_justify="left")
+        for title in ("Seller", "Event type", "Accepted", "Delivered", "Attempts"):
+            table.add_column(title, no_wrap=True)
+        table.add_column("Waits, measured", justify="right", no_wrap=True)
+        table.add_column("in the document", justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        for one in findings:
+            table.add_row(
+                one.seller, one.event_type, _word(one.accepted), _word(one.delivered),
+                str(one.attempts), "  ".join(_seconds(wait) for wait in one.waits),
+                "  ".join(f"{wait // 1000} s" for wait in one.document_waits),
+                "differs" if one.faults else "as documented",
+            )  # fmt: skip
+        self._console.print(table)
+        for one in findings:
+            for fault in one.faults:
+                self._console.print(f"{one.seller}, {one.event_type}: {fault}", style="bold red")
+        early, late = EARLY_MAX * self._speed, LATE_MAX * self._speed
+        self._console.print(
+            "Waits run from the recorded end of one attempt to the recorded start of the next, in"
+            f" scaled time; {_seconds(round(early))} early to {_seconds(round(late))} late is allowed"
+            f" ({EARLY_MAX} and {LATE_MAX} ms of real time). Bodies were compared byte for byte."
+        )
+        good = sum(not one.faults for one in findings)
+        verdict = "All is as the documents say" if good == len(findings) else "NOT as documented"
+        self._console.print(
+            f"{verdict}: {good} of {len(findings)} event types, {seconds:.1f} s.", style="bold"
+        )
+
+    def kept(self, facts: Mapping[str, str]) -> None:
+        """All that is needed to call the server, one a line."""
+        for name, fact in facts.items():
+            self._console.print(f"{name}: {fact}", soft_wrap=True)
+
+    def _table(self) -> Table:
+        from rich.table import Table
+
+        table = Table()
+        table.add_column("Seller", no_wrap=True)
+        table.add_column("Event type", no_wrap=True)
+        for number in range(1, len(SCRIPT) + 1):
+            table.add_column(f"Attempt {number}", no_wrap=True)
+        table.add_column("State", no_wrap=True)
+        for row in self._rows.values():
+            waits = waits_of(row.attempts, self._speed)
+            cells = [_met(row, at) for at in range(len(row.attempts))]
+            for at, wait in enumerate(waits, start=1):
+                cells[at] = f"+{_seconds(wait)} {cells[at]}"
+            cells += [""] * (len(SCRIPT) - len(cells))
+            table.add_row(row.errand.seller.title, row.errand.event_type, *cells, _state(row))
+        return table
+
+
+def _met(progress: Progress, at: int) -> str:
+    """What one attempt met: its status, or that there was no answer and why."""
+    attempt = progress.attempts[at]
+    if attempt.status_code:
+        return str(attempt.status_code)
+    reason = " ".join(attempt.response.split())
+    return reason if len(reason) <= 22 else reason[:21] + "…"
+
+
+def _state(progress: Progress) -> str:
+    if progress.delivered:
+        return "delivered"
+    done = len(progress.attempts)
+    waits = progress.errand.seller.waits
+    if 0 < done <= len(waits):
+        return f"waits {waits[done - 1] // 1000} s"
+    return "accepted" if progress.message else ""
+
+
+def _seconds(millis: Millis) -> str:
+    return f"{millis / 1000:.2f} s"
+
+
+def _word(good: bool) -> str:
+    return "yes" if good else "NO"
+
+
+def _all_well(findings: Sequence[Finding]) -> bool:
+    return bool(findings) and not any(one.faults for one in findings)
+
+
+REPORTERS: Final[Mapping[bool, Callable[[], Reporter]]] = {
+    True: JsonReporter,
+    False: ConsoleReporter,
+}
+"""By whether a machine reads it."""

@@ -1,0 +1,176 @@
+"""The demo from start to verdict: a real server, a failing receiver, and the API between them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from marketbell.clock import ScaledClock
+from marketbell.control.tokens import create_token
+from marketbell.demo.client import Client
+from marketbell.demo.receiver import ScriptedReceiver
+from marketbell.demo.report import Reporter
+from marketbell.demo.script import SCRIPT, Step, errands
+from marketbell.demo.verdict import Finding, Progress, judge
+from marketbell.node import running_node
+from marketbell.settings import Settings, ensure_secrets, load_settings
+
+_POLL_S: Final = 0.1
+_ORGANIZATION: Final = "org_demo"
+_TOKEN_TTL: Final = 24 * 3600 * 1000
+_REFUSED_AT: Final = SCRIPT.index(Step.REFUSE) + 1
+
+
+async def run_demo(reporter: Reporter, *, speed: float, keep: bool, patience_s: float) -> bool:
+    """
+    Deliver every event type of both documents and judge what came of it; whether all is well.
+
+    Everything goes over HTTP to a server of its own on a free port, with its database in a
+    temporary folder that is removed at the end. After `patience_s` real seconds what is not
+    there is judged missing. With `keep` the server stays up after the verdict until SIGINT or
+    SIGTERM.
+    """
+    with tempfile.TemporaryDirectory(prefix="marketbell-demo-") as folder:
+        settings = ensure_secrets(_settings(Path(folder)))
+        async with contextlib.AsyncExitStack() as stack:
+            node = await stack.enter_async_context(running_node(settings, ScaledClock(speed)))
+            now = time.time_ns() // 1_000_000
+            token = create_token(settings.jwt_secret, _ORGANIZATION, now, _TOKEN_TTL)
+            client = Client(node.url, token)
+            stack.push_async_callback(client.aclose)
+            reporter.started(node.url, speed, folder)
+            findings = await _Demo(client, reporter, speed, stack).play(patience_s)
+            if keep:
+                await _keep(reporter, node.url, token)
+    return bool(findings) and not any(one.faults for one in findings)
+
+
+def _settings(folder: Path) -> Settings:
+    flags = {
+        "db": f"sqlite:///{folder}/demo.db",
+        "port": "0",
+        "allow_networks": "127.0.0.0/8",
+        "log_level": "error",
+    }
+    return load_settings(flags, {}, None)
+
+
+class _Demo:
+    """One run: the errands, their receivers, and what is known of them so far."""
+
+    def __init__(
+        self, client: Client, reporter: Reporter, speed: float, stack: contextlib.AsyncExitStack
+    ) -> None:
+        self._client = client
+        self._reporter = reporter
+        self._speed = speed
+        self._stack = stack
+        self._applications: dict[str, str] = {}
+        self._receivers: dict[str, ScriptedReceiver] = {}
+        self._progress: dict[str, Progress] = {}
+
+    async def play(self, patience_s: float) -> list[Finding]:
+        """Create, publish, watch and judge."""
+        begun = time.monotonic()
+        await self._create()
+        await asyncio.gather(*(self._publish(name) for name in self._progress))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await asyncio.gather(*(self._watch(name) for name in self._progress))
+        findings = [await self._judge(name) for name in self._progress]
+        findings += self._missing(findings)
+        self._reporter.judged(findings, time.monotonic() - begun)
+        return findings
+
+    async def _create(self) -> None:
+        for errand in errands():
+            seller = errand.seller
+            if seller.dialect not in self._applications:
+                self._applications[seller.dialect] = await self._client.create_seller(seller)
+            receiver = ScriptedReceiver(seller.good_status)
+            await self._stack.enter_async_context(receiver)
+            endpoint = await self._client.create_endpoint(
+                self._applications[seller.dialect], receiver.url, errand
+            )
+            self._receivers[errand.event_type] = receiver
+            self._progress[errand.event_type] = Progress(errand=errand, endpoint=endpoint)
+
+    async def _publish(self, name: str) -> None:
+        message = await self._client.publish(self._application(name), self._progress[name].errand)
+        self._move(name, message=message)
+
+    async def _watch(self, name: str) -> None:
+        """Follow one message until it is delivered; let its receiver listen again in time."""
+        while not self._progress[name].delivered:
+            known = self._progress[name].attempts
+            message = str(self._progress[name].message)
+            attempts = await self._client.attempts_of_message(self._application(name), message)
+            for count in range(len(known) + 1, len(attempts) + 1):
+                self._move(name, attempts=attempts[:count])
+            if len(attempts) >= _REFUSED_AT:
+                await self._receivers[name].resume()
+            await asyncio.sleep(_POLL_S)
+
+    def _move(self, name: str, **changes: object) -> None:
+        self._progress[name] = msgspec.structs.replace(self._progress[name], **changes)
+        self._reporter.moved(self._progress[name])
+
+    async def _judge(self, name: str) -> Finding:
+        progress = self._progress[name]
+        listed = await self._client.attempts_of_endpoint(self._application(name), progress.endpoint)
+        receiver = self._receivers[name]
+        return judge(
+            msgspec.structs.replace(progress, at_endpoint=listed),
+            receiver.received,
+            receiver.target,
+            self._speed,
+        )
+
+    def _missing(self, findings: Sequence[Finding]) -> list[Finding]:
+        """A finding for each seller whose catalogue is not as long as its document's list."""
+        sellers = {one.errand.seller.dialect: one.errand.seller for one in self._progress.values()}
+        found = []
+        for seller in sellers.values():
+            count = sum(one.seller == seller.title for one in findings)
+            if count != seller.event_types:
+                found.append(
+                    Finding(
+                        seller=seller.title,
+                        event_type="(all)",
+                        accepted=False,
+                        delivered=False,
+                        attempts=0,
+                        waits=(),
+                        document_waits=seller.waits,
+                        faults=(f"the document lists {seller.event_types} types, not {count}",),
+                    )
+                )
+        return found
+
+    def _application(self, name: str) -> str:
+        return self._applications[self._progress[name].errand.seller.dialect]
+
+
+async def _keep(reporter: Reporter, url: str, token: str) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    reporter.kept(
+        {
+            "address": url,
+            "token": token,
+            "sellers": f"curl -H 'Authorization: Bearer {token}' {url}/api/v1/app",
+            "attempts": f"curl -H 'Authorization: Bearer {token}' {url}/api/v1/app/ovoko/msg",
+            "stop": "Ctrl-C",
+        }
+    )
+    await stop.wait()
