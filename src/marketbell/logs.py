@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping
@@ -192,9 +193,9 @@ class Log:
         self.renderer = Renderer(console=console, colour=coloured)
 
 
-def configure_logging(log_format: str, level: str, stream: IO[str]) -> Log:
+def configure_logging(log_format: str, level: str, stream: IO[str] | None = None) -> Log:
     """
-    Send structlog's and the standard library's log lines to `stream`, from now on.
+    Send structlog's and the standard library's log lines to `stream` (standard error), from now on.
 
     `log_format` is `json`, `console`, or `auto`: console on a terminal and JSON elsewhere;
     `level` is `debug`, `info`, `warning` or `error`. One shape for all lines: `time` (RFC 3339,
@@ -202,6 +203,7 @@ def configure_logging(log_format: str, level: str, stream: IO[str]) -> Log:
     the stream is a terminal and NO_COLOR is not set. The caller closes `.writer` at its end;
     until then nothing that logs waits for the stream.
     """
+    stream = stream or sys.stderr
     console = log_format == "console" or (log_format == "auto" and _is_terminal(stream))
     log = Log(console=console, level=_LEVELS[level], stream=stream)
     structlog.configure(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator
 
 import uvicorn
@@ -67,7 +68,7 @@ async def running_node(
     UnavailableError or SettingsError before anything is served.
     """
     async with contextlib.AsyncExitStack() as stack:
-        log = configure_logging(settings.log_format, settings.log_level)
+        log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
         observer = Observer(log=log, spans=open_spans(settings.otel_endpoint, os.environ))
         stack.callback(observer.close)
         store = _open_store(settings, clock)
@@ -233,9 +234,7 @@ def _register_gauges(
 
     observer.gauge("marketbell_oldest_due_seconds", oldest_due)
     observer.gauge("marketbell_in_flight", lambda: dispatcher.in_flight)
-    observer.gauge(
-        "marketbell_sockets", lambda: client.connections - client.idle, state="busy"
-    )
+    observer.gauge("marketbell_sockets", lambda: client.connections - client.idle, state="busy")
     observer.gauge("marketbell_sockets", lambda: client.idle, state="idle")
     observer.gauge("marketbell_waiting_rows", lambda: store.waiting_rows)
     observer.gauge(
@@ -272,15 +271,13 @@ class _Uvicorn(uvicorn.Server):
     """Uvicorn without its own signal handlers: the command decides what a signal means."""
 
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def] # noqa: ANN201
+    def capture_signals(self):  # type: ignore[no-untyped-def]
         """Leave signals alone."""
         yield
 
 
-async def _serve(app, settings: Settings) -> tuple[_Server, str]:  # type: ignore[no-untyped-def] # noqa: ANN001
-    listener = socket.create_server(
-        (settings.host, settings.port), backlog=2048, reuse_port=False
-    )
+async def _serve(app, settings: Settings) -> tuple[_Server, str]:  # type: ignore[no-untyped-def]
+    listener = socket.create_server((settings.host, settings.port), backlog=2048, reuse_port=False)
     config = uvicorn.Config(
         app,
         http="httptools",

@@ -71,7 +71,11 @@ def show(event_type: EventTypeName, *, dialect: DialectName = None, json: JsonFl
 def check(
     event_type: EventTypeName,
     file: Annotated[
-        str, Parameter(help="The file with the payload, a JSON object; - for standard input.")
+        str,
+        Parameter(
+            help="The file with the payload, a JSON object; - for standard input.",
+            allow_leading_hyphen=True,
+        ),
     ] = "-",
     *,
     dialect: DialectName = None,
@@ -168,6 +172,8 @@ def _found(name: str, dialect: str | None) -> tuple[Dialect, EventType]:
 
 
 def _read(file: str) -> bytes:
+    if file.startswith("-") and file != "-":
+        raise InvalidError(("file",), f"unknown option {file}; a file of that name is ./{file}")
     try:
         if file == "-":
             payload = sys.stdin.buffer.read(_PAYLOAD_MAX + 1)

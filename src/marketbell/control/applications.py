@@ -10,7 +10,13 @@ from marketbell.control import policy as policies
 from marketbell.control.directory import DEFAULT_DIALECT
 from marketbell.control.said import said_or
 from marketbell.control.services import Services
-from marketbell.control.shapes import NAME_MAX, check_metadata, check_text, check_throttle, check_uid
+from marketbell.control.shapes import (
+    NAME_MAX,
+    check_metadata,
+    check_text,
+    check_throttle,
+    check_uid,
+)
 from marketbell.control.tokens import Principal
 from marketbell.delivery.netguard import check_url
 from marketbell.errors import ConflictError, InvalidError, NotFoundError
@@ -22,10 +28,10 @@ class ApplicationChange(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller says of an application; UNSET is not said."""
 
     name: str | UnsetType = UNSET
-    uid: str | None | UnsetType = UNSET
+    uid: str | UnsetType | None = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
     """With the keys `marketbell.*`."""
-    throttle_rate: int | None | UnsetType = UNSET
+    throttle_rate: int | UnsetType | None = UNSET
 
 
 async def create(
@@ -120,9 +126,7 @@ async def amend(
 
 async def delete(services: Services, principal: Principal, ref: str) -> None:
     """Delete it with its endpoints; its uid is free at once. NotFoundError."""
-    await services.store.delete_application(
-        principal.organization, ref, now=services.clock.now()
-    )
+    await services.store.delete_application(principal.organization, ref, now=services.clock.now())
 
 
 def draft_of(
@@ -140,9 +144,7 @@ def draft_of(
     metadata = current.metadata if current else {}
     policy = current.policy if current else Policy()
     if change.metadata is not UNSET:
-        check_metadata(
-            change.metadata, ("body", "metadata"), services.settings.metadata_bytes_max
-        )
+        check_metadata(change.metadata, ("body", "metadata"), services.settings.metadata_bytes_max)
         parts = policies.split(change.metadata)
         metadata = parts.own
         policy = policies.change(policy, parts.policy, services.bounds(operator=True))
@@ -154,9 +156,7 @@ def draft_of(
 async def _check_endpoints(services: Services, application: Application, policy: Policy) -> None:
     """Return if the URLs of all endpoints that take their dialect from here suit the new one."""
     dialect = services.registry.dialect(policy.dialect or DEFAULT_DIALECT)
-    subscribers = await services.store.subscribers(
-        application.organization, application.public_id
-    )
+    subscribers = await services.store.subscribers(application.organization, application.public_id)
     for endpoint in subscribers.endpoints:
         if endpoint.policy.dialect is not None:
             continue

@@ -140,23 +140,7 @@ class Publisher:
         Raises NotFoundError for the application, and what the store raises for all of them;
         once a part has been kept, that is the verdict of the others instead.
         """
-        entry = await self._directory.entry(organization, application)
-        verdicts: list[Published | MarketbellError] = []
-        waiting: dict[int, Acceptance] = {}
-        for place, draft in enumerate(drafts):
-            verdict: MarketbellError = _NOT_YET
-            if isinstance(draft, InvalidError):
-                verdict = draft
-            else:
-                try:
-                    check_event_type(draft.event_type, EVENT_TYPE)
-                    schema = await self._schemas.schema(organization, draft.event_type)
-                    waiting[place] = self.acceptance(entry, schema, draft, idempotencies[place])
-                except InvalidError as fault:
-                    verdict = fault
-            verdicts.append(verdict)
-            if place % _TURN == _TURN - 1:
-                await asyncio.sleep(0)
+        verdicts, waiting = await self._checked(organization, application, drafts, idempotencies)
         for renewal in range(1 + _RENEWALS):
             if renewal:
                 await self._renew(organization, application, waiting, verdicts)
@@ -179,6 +163,33 @@ class Publisher:
                 if isinstance(answer, Published):
                     self._tell(acceptance, answer)
         return [self._settle(verdict) for verdict in verdicts]
+
+    async def _checked(
+        self,
+        organization: str,
+        application: str,
+        drafts: Sequence[MessageDraft | InvalidError],
+        idempotencies: Sequence[Idempotency | None],
+    ) -> tuple[list[Published | MarketbellError], dict[int, Acceptance]]:
+        """The verdict of each draft that is refused; by place, those that are not."""
+        entry = await self._directory.entry(organization, application)
+        verdicts: list[Published | MarketbellError] = []
+        waiting: dict[int, Acceptance] = {}
+        for place, draft in enumerate(drafts):
+            verdict: MarketbellError = _NOT_YET
+            if isinstance(draft, InvalidError):
+                verdict = draft
+            else:
+                try:
+                    check_event_type(draft.event_type, EVENT_TYPE)
+                    schema = await self._schemas.schema(organization, draft.event_type)
+                    waiting[place] = self.acceptance(entry, schema, draft, idempotencies[place])
+                except InvalidError as fault:
+                    verdict = fault
+            verdicts.append(verdict)
+            if place % _TURN == _TURN - 1:
+                await asyncio.sleep(0)
+        return verdicts, waiting
 
     def acceptance(
         self,

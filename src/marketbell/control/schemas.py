@@ -39,7 +39,7 @@ class Schemas:
         self._found: OrderedDict[_Key, PayloadSchema | None] = OrderedDict()
         self._loads: dict[_Key, asyncio.Future[PayloadSchema | None]] = {}
 
-    def peek(self, organization: str, name: str) -> PayloadSchema | None | Unknown:
+    def peek(self, organization: str, name: str) -> PayloadSchema | Unknown | None:
         """What is in memory; never waits."""
         return self._found.get((organization, name), UNKNOWN)
 

@@ -68,9 +68,7 @@ class Claims:
         lease: Millis,
         lost_max: int,
         may_claim: Callable[[], bool],
-        on_claimed: Callable[
-            [Sequence[tuple[Application, Endpoint]], Sequence[Claim], int], None
-        ],
+        on_claimed: Callable[[Sequence[tuple[Application, Endpoint]], Sequence[Claim], int], None],
     ) -> None:
         self._queue = queue
         self._lanes = lanes

@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeAlias, cast
 import httptools
 
 from marketbell.delivery import reasons
-from marketbell.delivery.exchange import Exchange, Kind
+from marketbell.delivery.exchange import Exchange, Kind, Limits
 from marketbell.delivery.flight import Flight
 
 Key: TypeAlias = tuple[str, str, int, bool]
@@ -28,9 +28,6 @@ _INTERIMS: Final = 8
 """How many 1xx answers may come before the answer."""
 _FRAMING: Final = 16_384
 """What chunk sizes, extensions and trailers may cost on top of twice the kept body."""
-_NOTED: Final = frozenset(
-    map(len, ("location", "keep-alive", "retry-after", "content-length", "transfer-encoding"))
-)
 _VERSIONS: Final = frozenset(("1.1", "1.0"))
 _TIMEOUT: Final = re.compile(rb"timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 _GONE: Final = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
@@ -58,10 +55,10 @@ class Connection(asyncio.Protocol):
     """One connection, with at most one exchange at a time."""
 
     __slots__ = (
-        "_chunks", "_complete", "_delimited", "_fault", "_head_bytes", "_head_done", "_interims",
-        "_keep", "_limits", "_location", "_owner", "_parser", "_paused", "_read", "_rest",
-        "_retry_after", "_room", "_status", "_surplus", "_transport", "_truncated", "address",
-        "fileno", "flight", "idle_since", "idle_until", "key", "server_idle_s", "uses",
+        "_chunks", "_complete", "_fault", "_head_done", "_headers", "_interims", "_keep",
+        "_owner", "_parser", "_paused", "_read", "_rest", "_room", "_status", "_surplus",
+        "_transport", "_truncated", "address", "fileno", "flight", "idle_since", "idle_until",
+        "key", "server_idle_s", "uses",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, key: Key) -> None:
@@ -84,19 +81,16 @@ class Connection(asyncio.Protocol):
     def _clear(self) -> None:
         """Forget the last answer."""
         self._read = 0
-        self._head_bytes = 0
         self._head_done = False
+        self._headers: list[tuple[bytes, bytes]] = []
         self._interims = 0
         self._status = 0
-        self._delimited = True
         self._complete = False
         self._surplus = False
         self._truncated = False
         self._keep = False
         self._fault = ""
-        self._retry_after: str | None = None
-        self._location: str | None = None
-        self._chunks: list[bytes] | None = None
+        self._chunks: list[bytes] = []
 
     @property
     def open(self) -> bool:
@@ -123,7 +117,7 @@ class Connection(asyncio.Protocol):
         self.uses += 1
         self.flight = flight
         flight.connection = self
-        limits = self._limits = flight.limits
+        limits = flight.limits
         self._room = limits.reply_bytes
         if len(flight.body) <= _PIECE:
             flight.phase(now + limits.first_byte_s, reasons.ANSWER_TIMED_OUT)
@@ -164,14 +158,19 @@ class Connection(asyncio.Protocol):
         if flight is None:
             return
         self.flight = self._rest = None
+        retry_after = location = None
+        if self._status >= 300:
+            retry_after = self._header(b"retry-after", 100)
+            location = self._header(b"location", 2_048)
+        chunks = self._chunks
         exchange = Exchange(
             kind,
             reason,
             self._status,
-            b"".join(self._chunks) if self._chunks else b"",
+            chunks[0] if len(chunks) == 1 else b"".join(chunks),
             self._truncated,
-            self._retry_after,
-            self._location,
+            retry_after,
+            location,
             self.address,
             True,  # sent
             self.uses > 1,
@@ -188,7 +187,23 @@ class Connection(asyncio.Protocol):
             transport.abort()
         elif not self._keep:
             transport.close()
+        elif self.uses == 1:
+            found = _TIMEOUT.search(b", ".join(self._values(b"keep-alive")))
+            self.server_idle_s = float(found[1]) if found else None
         self._end(Kind.ANSWERED, "", now)
+
+    def _values(self, name: bytes) -> list[bytes]:
+        return [value for key, value in self._headers if key.lower() == name]
+
+    def _header(self, name: bytes, longest: int) -> str | None:
+        values = self._values(name)
+        return values[0][:longest].decode("latin-1") if values else None
+
+    def _delimited(self) -> bool:
+        """Whether the end of the connection is the end of the answer (RFC 9112 section 6.3)."""
+        if not self._head_done or self._values(b"content-length"):
+            return False
+        return not any(b"chunked" in value.lower() for value in self._values(b"transfer-encoding"))
 
     # asyncio.Protocol
 
@@ -207,37 +222,37 @@ class Connection(asyncio.Protocol):
         now = self._owner.now()
         if not self._read:
             flight.first_byte = int((now - flight.started) * 1000)
-            flight.phase(flight.end, reasons.READ_TIMED_OUT)
-        self._read += len(data)
+        in_body = self._head_done
         try:
             parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._surplus = True  # its callback has found the fault already: status 101
         except httptools.HttpParserError as error:
             self._surplus = True
-            if not self._complete:
-                self._fault = self._fault or reasons.malformed(str(error)[:100])
+            if not self._complete and not self._fault:
+                self._fault = reasons.malformed(str(error)[:100])
+        except httptools.HttpParserUpgrade:
+            self._surplus = True  # status 101, which is a fault already
+        self._read += len(data)
+        if self._read > flight.limits.header_bytes:
+            self._bound(flight.limits, in_body)
         if self._fault:
             self.drop(self._fault)
-        elif self._complete:
+        elif self._complete or self._truncated:
             self._answered(now)
         else:
-            self._check_bounds(now)
+            flight.phase(flight.end, reasons.READ_TIMED_OUT)
 
-    def _check_bounds(self, now: float) -> None:
-        limits = self._limits
-        if not self._head_done:
-            if self._read > limits.header_bytes:
-                self.drop(reasons.headers_over(limits.header_bytes))
-        elif self._truncated or (
-            self._read > limits.header_bytes + 2 * limits.reply_bytes + _FRAMING
-        ):
-            self._truncated = True
-            self._answered(now)
+    def _bound(self, limits: Limits, in_body: bool) -> None:
+        """Look at the limits, once so much has come that one of them may be passed."""
+        head = sum(len(name) + len(value) + 4 for name, value in self._headers)
+        if not self._head_done or (not in_body and head > limits.header_bytes):
+            self._fault = self._fault or reasons.headers_over(limits.header_bytes)
+        elif not self._complete:
+            most = limits.header_bytes + 2 * limits.reply_bytes + _FRAMING
+            self._truncated = self._truncated or self._read > most
 
     def eof_received(self) -> None:
         """The receiver sends no more: that ends an answer that has no length of its own."""
-        if self.flight is not None and self._head_done and self._delimited:
+        if self.flight is not None and self._delimited():
             self._answered(self._owner.now())
         else:
             self._cut(None)
@@ -280,22 +295,9 @@ class Connection(asyncio.Protocol):
             self._surplus = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count one header (or trailer), and note the few that matter."""
-        self._head_bytes += len(name) + len(value) + 4
-        if len(name) in _NOTED and not self._head_done:
-            self._note(name.lower(), value)
-
-    def _note(self, name: bytes, value: bytes) -> None:
-        if name in {b"content-length", b"transfer-encoding"}:
-            self._delimited = name == b"transfer-encoding" and b"chunked" not in value.lower()
-        elif name == b"retry-after":
-            self._retry_after = value[:100].decode("latin-1")
-        elif name == b"location":
-            self._location = value[:2_048].decode("latin-1")
-        elif name == b"keep-alive":
-            found = _TIMEOUT.search(value)
-            if found:
-                self.server_idle_s = float(found[1])
+        """Remember one header; a trailer (RFC 9110 section 6.5) is none."""
+        if not self._head_done:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is read: bound it, and look at version and status."""
@@ -303,26 +305,27 @@ class Connection(asyncio.Protocol):
         if self._complete or parser is None:
             return
         status = parser.get_status_code()
-        if self._head_bytes > self._limits.header_bytes:
-            self._fault = reasons.headers_over(self._limits.header_bytes)
-        elif status < 100 or status == 101 or parser.get_http_version() not in _VERSIONS:
-            self._fault = reasons.malformed(f"HTTP/{parser.get_http_version()} {status:03}")
-        elif status >= 200:
+        if status >= 200:
             self._status = status
             self._head_done = True
+        else:
+            self._headers.clear()
+            if status < 100 or status == 101:
+                self._fault = reasons.malformed(f"status {status:03}")
+        if self.uses == 1 and parser.get_http_version() not in _VERSIONS:
+            self._fault = reasons.malformed(f"HTTP/{parser.get_http_version()}")
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body, as far as it is kept at all."""
         if self._complete:
             return
-        if len(body) > self._room:
+        room = self._room - len(body)
+        if room < 0:
             self._truncated = True
             body = body[: self._room]
-        self._room -= len(body)
-        if self._chunks is None:
-            self._chunks = [body]
-        else:
-            self._chunks.append(body)
+            room = 0
+        self._room = room
+        self._chunks.append(body)
 
     def on_message_complete(self) -> None:
         """The answer is whole, unless it is an interim one."""
@@ -334,6 +337,5 @@ class Connection(asyncio.Protocol):
             self._keep = parser.should_keep_alive()
             return
         self._interims += 1
-        self._delimited = True
         if self._interims > _INTERIMS:
             self._fault = self._fault or reasons.malformed("too many interim answers")

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from marketbell.clock import Clock, Timer
+from marketbell.delivery.acceptance import Acceptor
 from marketbell.delivery.claims import Claims
 from marketbell.delivery.fairness import Lane, Lanes
+from marketbell.delivery.health import learn
 from marketbell.delivery.intake import Acceptance
-from marketbell.delivery.plan import Plan, Planner, order_key
+from marketbell.delivery.plan import Plan, Planner
 from marketbell.delivery.recorder import Recorder
-from marketbell.delivery.retry import THROTTLING, Ended, decide
+from marketbell.delivery.retry import Ended, decide
 from marketbell.delivery.sender import Sender, Sent
-from marketbell.dialects.base import Signal
 from marketbell.errors import MarketbellError
 from marketbell.model import (
     Application,
@@ -31,7 +32,7 @@ from marketbell.model import (
     Outcome,
     Verdict,
 )
-from marketbell.store.base import Birth, Change, Publication, Published, Queue, Result
+from marketbell.store.base import Change, Published, Queue, Result
 
 _TICK_S = 0.05
 _LANES_MAX = 20_000
@@ -115,7 +116,6 @@ class Dispatcher:
         self._random = random.Random()  # noqa: S311 - jitter of retries, no secret
         self._flying: set[_Sending] = set()
         self._young: deque[_Sending] = deque()
-        self._plans: dict[int, Plan] = {}
         self._ticker: asyncio.TimerHandle | None = None
         self._waker: tuple[Instant, Timer] | None = None
         self._pumping = False
@@ -131,107 +131,15 @@ class Dispatcher:
             may_claim=lambda: not self.recorder.behind,
             on_claimed=self._claimed,
         )
+        self._acceptor = Acceptor(queue, planner, lanes, self.claims, clock, lease=limits.lease)
 
     # -- the way in ---------------------------------------------------------------------
 
     async def accept(self, acceptances: Sequence[Acceptance]) -> list[Published | MarketbellError]:
         """See Intake.accept."""
-        now = self._clock.now()
-        promised: list[list[Lane]] = []
-        waiting: list[tuple[Lane, Instant]] = []
-        publications = []
-        for acceptance in acceptances:
-            lanes: list[Lane] = []
-            births = self._births(acceptance, now, lanes, waiting)
-            promised.append(lanes)
-            publications.append(
-                Publication(
-                    message=acceptance.message,
-                    revision=acceptance.subscribers.application.revision,
-                    births=births,
-                    idempotency=acceptance.idempotency,
-                )
-            )
-        verdicts: list[Published | MarketbellError] | None = None
-        try:
-            verdicts = await self._queue.publish(publications)
-        finally:
-            self._settle(acceptances, promised, verdicts)
-        for lane, due_at in waiting:
-            if due_at <= now:
-                self.claims.expect_backlog(lane)
-            else:
-                self.claims.expect(due_at)
+        verdicts = await self._acceptor.accept(acceptances)
         self._pump()
         return verdicts
-
-    def _births(
-        self,
-        acceptance: Acceptance,
-        now: Instant,
-        promised: list[Lane],
-        waiting: list[tuple[Lane, Instant]],
-    ) -> tuple[Birth, ...]:
-        message, due_at = acceptance.message, acceptance.due_at
-        application = acceptance.subscribers.application
-        born = []
-        for endpoint in acceptance.subscribers.endpoints:
-            if not endpoint.wants(message.event_type, message.channels):
-                continue
-            lane = self._lane(application, endpoint, now)
-            tokens = lane.plan.order_by
-            key = None if tokens is None else order_key(message.payload, tokens)
-            lease_until = 0
-            if (
-                due_at <= now
-                and not endpoint.paused
-                and not self._closing
-                and self._lanes.reserve(lane, len(message.payload), now)
-            ):
-                promised.append(lane)
-                lease_until = self._lease_until(now)
-            else:
-                waiting.append((lane, due_at))
-            born.append(
-                Birth(
-                    endpoint_id=endpoint.id,
-                    due_at=due_at,
-                    lease_until=lease_until,
-                    order_key=key,
-                )
-            )
-        return tuple(born)
-
-    def _settle(
-        self,
-        acceptances: Sequence[Acceptance],
-        promised: list[list[Lane]],
-        verdicts: list[Published | MarketbellError] | None,
-    ) -> None:
-        """Turn promises into claims, or take them back."""
-        for index, acceptance in enumerate(acceptances):
-            verdict = verdicts[index] if verdicts is not None else None
-            if isinstance(verdict, Published) and not verdict.repeated:
-                by_id = {claim.endpoint_id: claim for claim in verdict.claims}
-                for lane in promised[index]:
-                    claim = by_id[lane.plan.endpoint.id]
-                    self._lanes.offer(lane, claim, reserved=True)
-            else:
-                for lane in promised[index]:
-                    self._lanes.withdraw(lane, len(acceptance.message.payload))
-
-    def _lane(self, application: Application, endpoint: Endpoint, now: Instant) -> Lane:
-        plan = self._plans.get(endpoint.id)
-        if (
-            plan is None
-            or plan.endpoint.revision != endpoint.revision
-            or plan.application.revision != application.revision
-        ):
-            plan = self._plans[endpoint.id] = self._planner.plan(application, endpoint)
-        return self._lanes.lane(plan, endpoint.failing_since, now)
-
-    def _lease_until(self, now: Instant) -> Instant:
-        return now + int(self._limits.lease * self._clock.speed)
 
     def wake(self) -> None:
         """See Intake.wake."""
@@ -240,7 +148,7 @@ class Dispatcher:
     def forget(self, change: Change) -> None:
         """An application or endpoint has changed: its plan is made anew when it is next needed."""
         if change.endpoint_id is not None:
-            self._plans.pop(change.endpoint_id, None)
+            self._planner.forget(change.endpoint_id)
             lane = self._lanes.by_endpoint.get(change.endpoint_id)
             if lane is not None:
                 lane.held_until = 0
@@ -281,9 +189,7 @@ class Dispatcher:
     def _end(self, sending: _Sending) -> None:
         sending.ended = True
         self._flying.discard(sending)
-        self._lanes.end(
-            sending.lane, sending.claim, proven=sending.proven, aged=sending.aged
-        )
+        self._lanes.end(sending.lane, sending.claim, proven=sending.proven, aged=sending.aged)
         if sending.lane.backlog:
             self.claims.consider(sending.lane)
 
@@ -316,15 +222,8 @@ class Dispatcher:
 
     def _again(self, sending: _Sending) -> None:
         """The kept connection had died: the same claim goes out at once over a new one."""
-        lane, lanes = sending.lane, self._lanes
-        lane.in_flight += 1
-        lanes.in_flight += 1
-        lanes.at_work += 1
-        lanes.stock += 1
-        lanes.stock_bytes += len(sending.claim.message.payload)
-        if not lane.window.proven:
-            lanes.unproven_in_flight += 1
-        self._begin(lane, sending.claim, fresh=True)
+        self._lanes.begin_again(sending.lane, sending.claim)
+        self._begin(sending.lane, sending.claim, fresh=True)
 
     def _tell(self, sending: _Sending, sent: Sent, verdict: Verdict | None) -> None:
         plan, claim = sending.plan, sending.claim
@@ -347,41 +246,26 @@ class Dispatcher:
         )
 
     def _learn(self, sending: _Sending, sent: Sent, verdict: Verdict) -> None:
-        """What the attempt says of the endpoint's health."""
-        lane, outcome, now = sending.lane, sent.attempt.outcome, sent.ended_at
-        honours = sending.plan.honours
-        if outcome is Outcome.ACCEPTED:
-            lane.window.succeed()
-            lane.breaker.succeed()
-            if lane.failing_since is not None:
-                lane.failing_since = None
-                self._chore(self._queue.note_health(lane.plan.endpoint.id, None))
-            return
-        if outcome is Outcome.REJECTED:
-            lane.window.answer()
-            if sent.attempt.status_code in THROTTLING:
-                lane.window.narrow()
-        else:
-            lane.window.fall_silent()
-        if lane.failing_since is None and Signal.AUTO_DISABLE in honours:
-            lane.failing_since = now
-            self._chore(self._queue.note_health(lane.plan.endpoint.id, now))
-        rest_until = verdict.hold_until
-        opened_until = lane.breaker.fail(now)
-        if opened_until:
-            lane.window.narrow()
-            if Signal.BREAKER in honours:
-                rest_until = max(rest_until, opened_until)
+        """Let the attempt change what is known of the endpoint, here and in the store."""
+        lane, now = sending.lane, sent.ended_at
+        endpoint_id = lane.plan.endpoint.id
+        lesson = learn(
+            lane,
+            sent.attempt.outcome,
+            sent.attempt.status_code,
+            verdict,
+            honours=sending.plan.honours,
+            now=now,
+        )
+        if lesson.health_changed:
+            self.recorder.chore(self._queue.note_health(endpoint_id, lane.failing_since))
         if verdict.disable_endpoint:
-            self._chore(self._disable(lane.plan.endpoint.id, now))
-        elif rest_until:
-            lane.held_until = rest_until
-            self._chore(self._queue.hold(lane.plan.endpoint.id, rest_until))
-        if rest_until or verdict.disable_endpoint or outcome is Outcome.NO_ANSWER:
-            self.claims.give_back(self._lanes.shed(lane, 0 if rest_until else 1))
-
-    async def _disable(self, endpoint_id: int, now: Instant) -> None:
-        await self._queue.disable_endpoint(endpoint_id, now=now)
+            self.recorder.chore(self._queue.disable_endpoint(endpoint_id, now=now))
+        elif lesson.rest_until:
+            lane.held_until = lesson.rest_until
+            self.recorder.chore(self._queue.hold(endpoint_id, lesson.rest_until))
+        if lesson.keep is not None:
+            self.claims.give_back(self._lanes.shed(lane, lesson.keep))
 
     # -- what the store says ------------------------------------------------------------
 
@@ -407,7 +291,7 @@ class Dispatcher:
     ) -> None:
         now = self._clock.now()
         for application, endpoint in endpoints:
-            self._lane(application, endpoint, now)
+            self._lanes.lane(self._planner.plan(application, endpoint), endpoint.failing_since, now)
         for claim in claims:
             lane = self._lanes.by_endpoint[claim.endpoint_id]
             lane.touched = now
@@ -433,8 +317,7 @@ class Dispatcher:
             self.claims.give_back(late)
         if len(self._lanes.by_endpoint) > _LANES_MAX and not self.claims.busy:
             self._lanes.forget_idle(now - int(_LANE_REST * self._clock.speed))
-            for endpoint_id in self._plans.keys() - self._lanes.by_endpoint.keys():
-                del self._plans[endpoint_id]
+            self._planner.keep(self._lanes.by_endpoint.keys())
         self._pump()
 
     def _set_waker(self, now: Instant) -> None:
@@ -449,9 +332,6 @@ class Dispatcher:
     def _awake(self) -> None:
         self._waker = None
         self._pump()
-
-    def _chore(self, work: Awaitable[None]) -> None:
-        self.recorder.chore(work)
 
     # -- the end ------------------------------------------------------------------------
 
@@ -483,7 +363,7 @@ class Dispatcher:
         After `timeout_s` what is still in flight is broken off; its claims stay with their
         leases and become lost ones. How many those were.
         """
-        self._closing = True
+        self._closing = self._acceptor.closing = True
         await self.claims.stop()
         unsent = [claim for lane in self._lanes.by_endpoint.values() for claim in lane.waiting()]
         for lane in self._lanes.by_endpoint.values():

@@ -21,7 +21,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     total_s: float = 20.0
     """From `send` to the end, whatever happens in between. Alone it bounds an exchange."""
     header_bytes: int = 32_768
-    """The answer's status line and headers, interim answers included."""
+    """The answer's headers, and all that comes before they are complete."""
     reply_bytes: int = 20_000
     """The part of the body that is kept. The rest is not read: the connection is closed."""
 

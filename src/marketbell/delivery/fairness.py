@@ -228,12 +228,21 @@ class Lanes:
         for rate in lane.rate:
             rate.start(now)
         claim = lane.first.popleft() if lane.first else lane.retries.popleft()
+        self._begin(lane)
+        return claim
+
+    def _begin(self, lane: Lane) -> None:
         lane.in_flight += 1
         self.in_flight += 1
         self.at_work += 1
         if not lane.window.proven:
             self.unproven_in_flight += 1
-        return claim
+
+    def begin_again(self, lane: Lane, claim: Claim) -> None:
+        """A claim whose request has ended goes out once more at once, whoever else has the turn."""
+        self.stock += 1
+        self.stock_bytes += len(claim.message.payload)
+        self._begin(lane)
 
     def _has_socket(self, lane: Lane) -> bool:
         places = self.places

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
@@ -53,9 +54,30 @@ class Planner:
         self._timeout = timeout
         self._max_in_flight = max_in_flight
         self._networks = networks
+        self._plans: dict[int, Plan] = {}
 
     def plan(self, application: Application, endpoint: Endpoint) -> Plan:
-        """The plan of an endpoint as it is now."""
+        """The plan of an endpoint as it is now; made once for each pair of revisions."""
+        known = self._plans.get(endpoint.id)
+        if (
+            known is not None
+            and known.endpoint.revision == endpoint.revision
+            and known.application.revision == application.revision
+        ):
+            return known
+        made = self._plans[endpoint.id] = self._make(application, endpoint)
+        return made
+
+    def forget(self, endpoint_id: int) -> None:
+        """Make the plan of this endpoint anew when it is next asked for."""
+        self._plans.pop(endpoint_id, None)
+
+    def keep(self, endpoint_ids: Iterable[int]) -> None:
+        """Forget all other endpoints."""
+        for endpoint_id in self._plans.keys() - set(endpoint_ids):
+            del self._plans[endpoint_id]
+
+    def _make(self, application: Application, endpoint: Endpoint) -> Plan:
         policy = endpoint.policy.over(application.policy)
         dialect = self._dialects.dialect(policy.dialect or "standard")
         schedule = dialect.schedule
@@ -63,9 +85,7 @@ class Planner:
             schedule = Schedule(waits=policy.retry_schedule)
         target, fault = None, ""
         try:
-            target = check_url(
-                endpoint.url, https_only=dialect.https_only, allowed=self._networks
-            )
+            target = check_url(endpoint.url, https_only=dialect.https_only, allowed=self._networks)
         except InvalidError as error:
             fault = f"refused address: {error.detail}"
         return Plan(
@@ -87,9 +107,7 @@ def pointer_tokens(pointer: str) -> tuple[str, ...]:
     """The reference tokens of a JSON pointer (RFC 6901); '' is the whole document."""
     if not pointer:
         return ()
-    return tuple(
-        token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/")
-    )
+    return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/"))
 
 
 def order_key(payload: bytes, tokens: tuple[str, ...]) -> bytes | None:

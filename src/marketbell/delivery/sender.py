@@ -71,7 +71,7 @@ class Sender:
             request = plan.dialect.render(
                 claim.message, plan.endpoint, AttemptStart(started_at, number)
             )
-        except Exception as error:  # noqa: BLE001 - a dialect of a third party may do anything
+        except Exception as error:
             return self._later(plan, claim, started_at, f"dialect: {error!r}", done)
 
         def ended(exchange: Exchange) -> None:

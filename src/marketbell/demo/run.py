@@ -95,7 +95,7 @@ class _Demo:
             seller = errand.seller
             if seller.dialect not in self._applications:
                 self._applications[seller.dialect] = await self._client.create_seller(seller)
-            receiver = ScriptedReceiver(seller.good_status)
+            receiver = ScriptedReceiver(seller)
             await self._stack.enter_async_context(receiver)
             endpoint = await self._client.create_endpoint(
                 self._applications[seller.dialect], receiver.url, errand
@@ -108,15 +108,18 @@ class _Demo:
         self._move(name, message=message)
 
     async def _watch(self, name: str) -> None:
-        """Follow one message until it is delivered; let its receiver listen again in time."""
+        """Follow one message until it is delivered; let its receiver refuse in between."""
+        receiver = self._receivers[name]
         while not self._progress[name].delivered:
             known = self._progress[name].attempts
             message = str(self._progress[name].message)
             attempts = await self._client.attempts_of_message(self._application(name), message)
             for count in range(len(known) + 1, len(attempts) + 1):
                 self._move(name, attempts=attempts[:count])
-            if len(attempts) >= _REFUSED_AT:
-                await self._receivers[name].resume()
+            if len(attempts) == _REFUSED_AT - 1:
+                await receiver.refuse()
+            elif len(attempts) >= _REFUSED_AT:
+                await receiver.resume()
             await asyncio.sleep(_POLL_S)
 
     def _move(self, name: str, **changes: object) -> None:
@@ -126,13 +129,8 @@ class _Demo:
     async def _judge(self, name: str) -> Finding:
         progress = self._progress[name]
         listed = await self._client.attempts_of_endpoint(self._application(name), progress.endpoint)
-        receiver = self._receivers[name]
-        return judge(
-            msgspec.structs.replace(progress, at_endpoint=listed),
-            receiver.received,
-            receiver.target,
-            self._speed,
-        )
+        progress = msgspec.structs.replace(progress, at_endpoint=listed)
+        return judge(progress, self._receivers[name].received, self._speed)
 
     def _missing(self, findings: Sequence[Finding]) -> list[Finding]:
         """A finding for each seller whose catalogue is not as long as its document's list."""

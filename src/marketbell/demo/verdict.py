@@ -9,10 +9,11 @@ from typing import Final
 import msgspec
 
 from marketbell.demo.client import Recorded
-from marketbell.demo.receiver import Received
+from marketbell.demo.receiver import TARGET
 from marketbell.demo.script import SCRIPT, Errand, Step
 from marketbell.model import Millis
 from marketbell.settings import show_duration
+from marketbell.testing.receiver import Received
 
 EARLY_MAX: Final[Millis] = 2
 """Real milliseconds that a wait may seem too short: durations are recorded in whole ones."""
@@ -62,14 +63,14 @@ def waits_of(attempts: Sequence[Recorded], speed: float) -> tuple[Millis, ...]:
     )
 
 
-def judge(progress: Progress, received: Sequence[Received], target: str, speed: float) -> Finding:
+def judge(progress: Progress, received: Sequence[Received], speed: float) -> Finding:
     """The verdict on one errand, from what the API recorded and what the receiver got."""
     errand = progress.errand
     waits = waits_of(progress.attempts, speed)
     faults = [
         *_judge_attempts(progress),
         *_judge_waits(waits, errand.seller.waits, speed),
-        *_judge_received(errand, received, target),
+        *_judge_received(errand, received),
     ]
     if progress.message is None:
         faults.insert(0, "was not accepted")
@@ -112,17 +113,17 @@ def _judge_waits(
             yield f"attempt {number} came {show_duration(wait - asked)} too late"
 
 
-def _judge_received(errand: Errand, received: Sequence[Received], target: str) -> Iterator[str]:
+def _judge_received(errand: Errand, received: Sequence[Received]) -> Iterator[str]:
     met = [step for step in SCRIPT if step is not Step.REFUSE]
     if len(received) != len(met):
         yield f"the receiver got {len(received)} requests and not {len(met)}"
     for number, request in enumerate(received, start=1):
         if request.body != errand.body:
             yield f"request {number} had the body {request.body!r} and not {errand.body!r}"
-        if request.target != target:
-            yield f"request {number} went to {request.target} and not {target}"
+        if request.target != TARGET:
+            yield f"request {number} went to {request.target} and not {TARGET}"
         for name, value in errand.seller.headers.items():
-            if request.headers.get(name.lower()) != value:
+            if request.header(name) != value:
                 yield f"request {number} lacked the header {name}: {value}"
-        if request.headers.get("content-type") != "application/json":
+        if request.header("content-type") != "application/json":
             yield f"request {number} was not sent as application/json"

@@ -62,8 +62,54 @@ def default_of(name: str) -> str:
     return setting.show(getattr(DEFAULTS, name)) or setting.unset
 
 
+_INTRODUCTION: Final = """\
+# Settings
+
+Written from the table in the code by `make docs`; `marketbell serve --help` shows the same.
+
+Every setting can be given in four ways, and the later one wins:
+
+1. its default;
+2. a key of the TOML file that `--config FILE` or `MARKETBELL_CONFIG` names:
+   `body_max = "2MB"`, also `body-max`, and `[portal] may_set` for `portal_may_set`;
+3. a variable: `MARKETBELL_` and its name in capitals, `MARKETBELL_BODY_MAX=2MB`;
+4. a flag of `marketbell serve`: `--body-max 2MB`; `--ovoko-id-bridge` and `--no-ovoko-id-bridge`
+   for those that are true or false.
+
+A duration is whole numbers with `ms`, `s`, `m`, `h` or `d`: `500ms`, `90d`, `1h 30m`. A size is a
+number of bytes, or one with `kB`, `MB`, `GB` (thousands) or `KiB`, `MiB`, `GiB`. Words and
+networks are separated by spaces or commas; in TOML a list will do.
+
+All of it is checked before anything starts, and every fault is told at once, each with the place
+that its value came from. Beside the bounds in the tables:
+
+- `lease` is at least the sum of `attempt_timeout`, `resolve_timeout`, `connect_timeout`,
+  `first_byte_timeout` and 5 s;
+- `payload_retention` and `attempt_retention` are at most `message_retention`;
+- `batch_bytes_max` is at least `body_max`; `waiting_bytes_max` at least `batch_bytes_max`;
+  `waiting_rows_max` at least `batch_messages_max`;
+- `sockets_max` is at least `endpoint_in_flight`;
+- `sockets_max`, `idle_connections_max` and 200 more files may be open. The soft limit is raised
+  as far as the hard one allows (`ulimit -Hn`; `LimitNOFILE` in systemd).
+
+## The secrets file
+
+On SQLite, `jwt_secret` and `secrets_key` need not be given: the first start makes them and keeps
+them in a file beside the database, `marketbell.db.secrets`, that only its owner may read. Back it
+up with the database: without it the endpoints' signing secrets cannot be read. Marketbell never
+makes a new one beside a database that was written with another, and refuses one that others can
+read.
+
+"""
+
+
+def page() -> str:
+    """The whole of docs/settings.md."""
+    return _INTRODUCTION + markdown()
+
+
 def markdown() -> str:
-    """The tables of docs/settings.md, one for each section."""
+    """A table of settings for each section."""
     lines: list[str] = []
     for title, names in sections():
         lines += [

@@ -129,7 +129,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 class Queue(Protocol):
     """The data plane: all that the dispatcher sees of a store."""
 
-    async def publish(self, publications: Sequence[Publication]) -> list[Published | MarketbellError]:
+    async def publish(
+        self, publications: Sequence[Publication]
+    ) -> list[Published | MarketbellError]:
         """
         Keep messages with their deliveries; when this returns they are on disk (fsync).
 
@@ -413,9 +415,14 @@ class History(Protocol):
         """Endpoint public id to the state of this message's delivery to it."""
 
     async def resend(
-        self, application_id: int, message_ref: str, endpoint_ref: str, *, now: Instant,
+        self,
+        application_id: int,
+        message_ref: str,
+        endpoint_ref: str,
+        *,
+        now: Instant,
         once: Once | None = None,
-    ) -> None | Repeated:
+    ) -> Repeated | None:
         """
         Make a delivery due now, finished or not, with its whole retry schedule before it.
 
@@ -470,9 +477,7 @@ class Gauges(msgspec.Struct, frozen=True, kw_only=True):
     log_bytes: int
 
 
-class Store(
-    Queue, Applications, Endpoints, EventTypes, History, Retention, Protocol
-):
+class Store(Queue, Applications, Endpoints, EventTypes, History, Retention, Protocol):
     """All of it; opened by `open_store(url)`."""
 
     def on_change(self, listener: Callable[[Change], None]) -> None:
@@ -493,9 +498,36 @@ class Change(msgspec.Struct, frozen=True):
 
 
 __all__ = [
-    "Ages", "ApplicationDraft", "Applications", "AttemptFilter", "AttemptRow", "Birth", "Change",
-    "ClaimRequest", "Claimed", "EndpointDraft", "Endpoints", "EventType", "EventTypes", "Gauges",
-    "History", "Idempotency", "MessageFilter", "Once", "Outcome", "Page", "Pruned", "Publication",
-    "Published", "Queue", "Repeated", "Result", "Retention", "Slice", "StaleError", "Store",
-    "Subscribers", "Trigger",
+    "Ages",
+    "ApplicationDraft",
+    "Applications",
+    "AttemptFilter",
+    "AttemptRow",
+    "Birth",
+    "Change",
+    "ClaimRequest",
+    "Claimed",
+    "EndpointDraft",
+    "Endpoints",
+    "EventType",
+    "EventTypes",
+    "Gauges",
+    "History",
+    "Idempotency",
+    "MessageFilter",
+    "Once",
+    "Outcome",
+    "Page",
+    "Pruned",
+    "Publication",
+    "Published",
+    "Queue",
+    "Repeated",
+    "Result",
+    "Retention",
+    "Slice",
+    "StaleError",
+    "Store",
+    "Subscribers",
+    "Trigger",
 ]

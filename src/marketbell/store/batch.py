@@ -49,7 +49,9 @@ class Effect(Generic[T]):
 
     __slots__ = ("apply", "bounded", "error", "future", "queued_at", "rows", "size", "value")
 
-    def __init__(self, apply: Callable[[Transaction], T], future: asyncio.Future[T], *, bounded: bool) -> None:
+    def __init__(
+        self, apply: Callable[[Transaction], T], future: asyncio.Future[T], *, bounded: bool
+    ) -> None:
         self.apply = apply
         self.future = future
         self.bounded = bounded
@@ -235,7 +237,7 @@ class Writer:
             self._commit(works[middle:])
         except StoreError as error:
             self._tell(self._failed, works, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, no caller may wait for ever
+        except Exception as error:
             self._tell(self._failed, works, UnavailableError(f"The store failed: {error!r}"))
         else:
             self._tell(self._succeeded, works, changes, time.monotonic() - begun)
@@ -290,6 +292,4 @@ class Writer:
         self._failed(
             hanging, OutcomeUnknownError("The store has not answered; it may have been kept.")
         )
-        self._watch = (
-            self._loop.call_later(self._wait_s / 4, self._watch_waiting) if busy else None
-        )
+        self._watch = self._loop.call_later(self._wait_s / 4, self._watch_waiting) if busy else None

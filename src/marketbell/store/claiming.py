@@ -27,20 +27,18 @@ def claim(transaction: Transaction, request: ClaimRequest, endpoint: Lookup) -> 
     """One claim, as `Queue.claim` promises it."""
     lost = _end_leases(
         transaction,
-        transaction.rows(
-            _SQL["leases_ended"], {"now": request.now, "limit": _LOST_AT_ONCE}
-        ),
+        transaction.rows(_SQL["leases_ended"], {"now": request.now, "limit": _LOST_AT_ONCE}),
         request.now,
         request.lost_max,
     )
     taking = _Taking(transaction, request)
     for endpoint_id in request.lanes:
         taking.visit(endpoint_id)
-    if not taking.full:
+    if not taking.full():
         due = transaction.rows(_SQL["lanes_due"], {"now": request.now, "limit": _LANES_AT_ONCE})
         for row in due:
             taking.visit(row[0])  # type: ignore[arg-type]
-            if taking.full:
+            if taking.full():
                 break
     taking.write()
     next_row = transaction.row(_SQL["lane_next_at"])
@@ -106,7 +104,6 @@ class _Taking:
         self.revisions: dict[int, int] = {}
         self.backlog: set[int] = set()
 
-    @property
     def full(self) -> bool:
         """Whether all that was asked for is taken."""
         return len(self.claims) >= self._request.limit or self._bytes >= self._request.bytes_max
@@ -147,9 +144,7 @@ class _Taking:
         self._transaction.change_many(_SQL["delivery_claim"], self._taken)
 
     def _set_lane(self, endpoint_id: int, next_at: Instant) -> None:
-        self._transaction.change(
-            _SQL["lane_set"], {"endpoint_id": endpoint_id, "next_at": next_at}
-        )
+        self._transaction.change(_SQL["lane_set"], {"endpoint_id": endpoint_id, "next_at": next_at})
 
     def _take(self, endpoint_id: int, revision: int, room: int) -> bool:
         """Claim up to `room`; whether more is due."""
@@ -165,9 +160,7 @@ class _Taking:
             self._bytes += len(message.payload)
             claim_number, attempt_count, born_at, due_at, trigger, order_key = row[11:]
             if not message.payload:
-                finish(
-                    self._transaction, message.id, endpoint_id, "cancelled", request.now
-                )
+                finish(self._transaction, message.id, endpoint_id, "cancelled", request.now)
                 continue
             self._taken.append((request.lease_until, claim_number + 1, message.id, endpoint_id))
             self.claims.append(
@@ -188,9 +181,7 @@ class _Taking:
         return len(rows) > room
 
 
-def _end_leases(
-    transaction: Transaction, rows: Sequence[Any], now: Instant, lost_max: int
-) -> int:
+def _end_leases(transaction: Transaction, rows: Sequence[Any], now: Instant, lost_max: int) -> int:
     """Each ended lease leaves an attempt with outcome `unknown`; its delivery is due again."""
     lanes: dict[int, Instant] = {}
     for message_id, endpoint_id, claim_number, lost_count, lease_until in rows:

@@ -10,31 +10,12 @@ import msgspec
 from marketbell.errors import ConflictError, MarketbellError, NotFoundError, StaleError
 from marketbell.model import NEVER, Claim, Message, Millis, Trigger
 from marketbell.store.base import Idempotency, Publication, Published
+from marketbell.store.marks import Marks, buckets, used_with_another_body
 from marketbell.store.rows import encode_names, message_of
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Row, Transaction
 
 _SQL = statements("sqlite", "queue")
-
-AUTO_BUCKET_MS = 5 * 60_000
-AUTO_BUCKETS = 4
-"""The present bucket and those before it that cover 15 minutes."""
-NAMED_BUCKET_MS = 6 * 3_600_000
-NAMED_BUCKETS = 5
-"""The present bucket and those before it that cover 24 hours."""
-
-
-def buckets(idempotency: Idempotency, now: int) -> list[int]:
-    """
-    The buckets in which a key may stand, the present one first.
-
-    Those of keys that SDKs make are even, the others odd, so that each kind is dropped on its own.
-    """
-    if idempotency.auto:
-        first = now // AUTO_BUCKET_MS
-        return [2 * (first - back) for back in range(AUTO_BUCKETS)]
-    first = now // NAMED_BUCKET_MS
-    return [2 * (first - back) + 1 for back in range(NAMED_BUCKETS)]
 
 
 class PublishWork:
@@ -75,27 +56,32 @@ class Publisher:
     def __init__(self, last_message_id: int, payload_retention: Millis) -> None:
         self.last_id = last_message_id
         self._payload_retention = payload_retention
+        self.marks = Marks()
 
     def keep(self, transaction: Transaction, works: Sequence[PublishWork]) -> None:
         """Run every publication of `works`; their verdicts are put into the works."""
         keeping = _Keeping(transaction, self.last_id, self._payload_retention)
+        keeping.look_up(self.marks, [p for work in works for p in work.publications])
         for work in works:
             work.verdicts = [keeping.judge(publication) for publication in work.publications]
         keeping.write()
+        for bucket in keeping.buckets:
+            self.marks.wrote(bucket)
         self.last_id = keeping.last_id
 
 
 class _Keeping:
     """One transaction's publications: judged one by one, written together."""
 
-    def __init__(
-        self, transaction: Transaction, last_id: int, payload_retention: Millis
-    ) -> None:
+    def __init__(self, transaction: Transaction, last_id: int, payload_retention: Millis) -> None:
         self._transaction = transaction
         self.last_id = last_id
         self._payload_retention = payload_retention
         self._revisions: dict[int, int | None] = {}
-        self._marks: dict[bytes, tuple[bytes, Message]] = {}
+        self._marks: dict[bytes, tuple[bytes, int | None]] = {}
+        self._kept: dict[int, Message] = {}
+        self.buckets: set[int] = set()
+        """Those that a mark is put into."""
         self._event_ids: set[tuple[int, str]] = set()
         self._busy_keys: set[tuple[int, bytes]] = set()
         self._messages: list[Row] = []
@@ -105,12 +91,25 @@ class _Keeping:
         self._idempotencies: list[Row] = []
         self._lanes: dict[int, int] = {}
 
+    def look_up(self, marks: Marks, publications: Sequence[Publication]) -> None:
+        """Find what earlier requests left under the keys of all these, in one query per bucket."""
+        for auto in (True, False):
+            asked = [
+                (publication.idempotency.key, publication.message.created_at)
+                for publication in publications
+                if publication.idempotency is not None and publication.idempotency.auto is auto
+            ]
+            if asked:
+                now = max(at for _key, at in asked)
+                found = marks.find(self._transaction, [key for key, _at in asked], auto, now)
+                self._marks.update({key: (mark[0], mark[1]) for key, mark in found.items()})
+
     def judge(self, publication: Publication) -> Published | MarketbellError:
         """What becomes of one publication; what is to be written is put by."""
         message = publication.message
         mark = publication.idempotency
         if mark is not None:
-            repeated = self._repeated(mark, message.created_at)
+            repeated = self._repeated(mark)
             if repeated is not None:
                 return repeated
         refused = self._refused(publication)
@@ -119,8 +118,10 @@ class _Keeping:
         self.last_id += 1
         kept = msgspec.structs.replace(message, id=self.last_id)
         if mark is not None:
-            bucket = buckets(mark, message.created_at)[0]
-            self._marks[mark.key] = (mark.body, kept)
+            bucket = buckets(mark.auto, message.created_at)[0]
+            self.buckets.add(bucket)
+            self._marks[mark.key] = (mark.body, kept.id)
+            self._kept[kept.id] = kept
             self._idempotencies.append((bucket, mark.key, mark.body, kept.id, None))
         if message.event_id is not None:
             self._event_ids.add((message.application_id, message.event_id))
@@ -156,30 +157,24 @@ class _Keeping:
             self._idempotencies.sort()
             transaction.change_many(_SQL["idempotency_insert"], self._idempotencies)
         for endpoint_id, due_at in sorted(self._lanes.items()):
-            transaction.change(
-                _SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at}
-            )
+            transaction.change(_SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at})
 
-    def _repeated(self, mark: Idempotency, now: int) -> Published | MarketbellError | None:
+    def _repeated(self, mark: Idempotency) -> Published | MarketbellError | None:
         before = self._marks.get(mark.key)
-        if before is not None:
-            body, message = before
-        else:
-            found = find_mark(self._transaction, mark, now)
-            if found is None:
-                return None
-            body, message = found[0], self._message(found[1])
+        if before is None:
+            return None
+        body, message_id = before
         if body != mark.body:
             return used_with_another_body()
-        return Published(message=message, repeated=True)
-
-    def _message(self, message_id: int | None) -> Message:
         if message_id is None:
-            raise ConflictError("This idempotency-key was used for something else.")
-        row = self._transaction.row(_SQL["message_by_id"], {"id": message_id})
-        if row is None:
-            raise NotFoundError("The message of this idempotency-key is no longer kept.")
-        return message_of(row)
+            return ConflictError("This idempotency-key was used for something else.")
+        message = self._kept.get(message_id)
+        if message is None:
+            row = self._transaction.row(_SQL["message_by_id"], {"id": message_id})
+            if row is None:
+                return NotFoundError("The message of this idempotency-key is no longer kept.")
+            message = message_of(row)
+        return Published(message=message, repeated=True)
 
     def _refused(self, publication: Publication) -> MarketbellError | None:
         message = publication.message
@@ -249,20 +244,3 @@ class _Keeping:
             _SQL["order_key_busy"], {"endpoint_id": endpoint_id, "order_key": order_key}
         )
         return busy is not None
-
-
-def find_mark(
-    transaction: Transaction, mark: Idempotency, now: int
-) -> tuple[bytes, int | None, bytes | None] | None:
-    """What an earlier request with this key left: its body's digest, message id and answer."""
-    wanted = buckets(mark, now)
-    wanted += [wanted[-1]] * (5 - len(wanted))
-    row = transaction.row(_SQL["idempotency_find"], (*wanted, mark.key))
-    return None if row is None else (row[0], row[1], row[2])  # type: ignore[return-value]
-
-
-def used_with_another_body() -> ConflictError:
-    """The refusal of a key that came before with another body."""
-    return ConflictError(
-        "This idempotency-key was used before with another body; send a new key with a new request."
-    )

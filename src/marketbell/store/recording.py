@@ -111,14 +111,13 @@ def go_on(transaction: Transaction, endpoint_id: int, order_key: bytes) -> None:
     transaction.change(
         _SQL["delivery_unblock"], {"message_id": message_id, "endpoint_id": endpoint_id}
     )
-    transaction.change(
-        _SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at - NEVER}
-    )
+    transaction.change(_SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at - NEVER})
 
 
 def _fail_and_unblock(transaction: Transaction, result: Result) -> None:
     claim, verdict = result.claim, result.verdict
-    assert verdict is not None
+    if verdict is None:
+        return
     message_id, endpoint_id = claim.message.id, claim.endpoint_id
     key = claim.order_key
     if verdict.state is DeliveryState.FAILED:

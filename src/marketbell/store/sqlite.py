@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import apsw
 import msgspec
@@ -109,7 +109,7 @@ class SqliteExecutor:
 
     def __init__(self, connection: apsw.Connection, options: SqliteOptions) -> None:
         self._connection = connection
-        last: list[tuple[int]] = connection.execute(_SQL["last_message_id"]).fetchall()
+        last: Any = connection.execute(_SQL["last_message_id"]).fetchall()
         self._publisher = Publisher(last[0][0], options.payload_retention)
 
     def commit(self, works: Sequence[Work]) -> list[Change]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -116,7 +117,7 @@ class SqliteStore(SqliteResources):
     async def claim(self, request: ClaimRequest) -> Claimed:
         """See Queue.claim."""
 
-        def lookup(transaction: Transaction, endpoint_id: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        def lookup(transaction: Transaction, endpoint_id: int):  # type: ignore[no-untyped-def]
             return owner_and_endpoint(transaction, self._box, endpoint_id, request.now)
 
         return await self._write(
@@ -131,9 +132,7 @@ class SqliteStore(SqliteResources):
 
     async def release(self, claims: Sequence[Claim]) -> None:
         """See Queue.release."""
-        await self._write(
-            lambda transaction: claiming.release(transaction, claims), bounded=False
-        )
+        await self._write(lambda transaction: claiming.release(transaction, claims), bounded=False)
 
     async def hold(self, endpoint_id: int, until: Instant) -> None:
         """See Queue.hold."""
@@ -170,10 +169,8 @@ class SqliteStore(SqliteResources):
 
     def _close(self) -> None:
         self._readers.close()
-        try:
+        with contextlib.suppress(apsw.Error):  # the disk is gone; what was committed is in the log
             self._connection.close()
-        except apsw.Error:  # the disk is gone; what was committed is in the log
-            pass
         self._lock_file.close()
 
     def _announce(self, changes: list[Change]) -> None:
@@ -181,9 +178,7 @@ class SqliteStore(SqliteResources):
             for listener in self._listeners:
                 listener(change)
 
-    def _write(
-        self, effect: Callable[[Transaction], T], *, bounded: bool = True
-    ) -> Awaitable[T]:
+    def _write(self, effect: Callable[[Transaction], T], *, bounded: bool = True) -> Awaitable[T]:
         return asyncio.shield(self._writer.run(effect, bounded=bounded))
 
     def _read(self, query: Callable[[Transaction], T]) -> Awaitable[T]:

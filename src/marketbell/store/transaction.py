@@ -9,7 +9,7 @@ import apsw
 
 from marketbell.store.base import Change
 
-Value: TypeAlias = None | int | float | bytes | str
+Value: TypeAlias = int | float | bytes | str | None
 Row: TypeAlias = tuple[Value, ...]
 Values: TypeAlias = Sequence[Value] | Mapping[str, Value]
 

@@ -80,6 +80,10 @@ select e.id, e.public_id, e.application_id, e.uid, e.url, e.description, e.event
 from endpoint e left join lane l on l.endpoint_id = e.id
 where e.id = :id and e.deleted_at is null;
 
+-- name: endpoint_public_id
+-- The public id of an endpoint.
+select public_id from endpoint where id = :id;
+
 -- name: endpoint_position
 -- Where in the order of creation an id stands, or would stand.
 select id, public_id = :public_id from endpoint

@@ -8,10 +8,15 @@ select coalesce(max(id), 0) from message;
 -- The revision that a fan-out must have been matched at.
 select revision from application where id = :application_id and deleted_at is null;
 
+-- name: idempotency_bucket
+-- Whether a bucket holds anything.
+select 1 from idempotency where bucket = :bucket limit 1;
+
 -- name: idempotency_find
--- An earlier request with this key, in one of up to five buckets.
-select body, message_id, answer from idempotency
-where bucket in (:b0, :b1, :b2, :b3, :b4) and key = :key;
+-- Earlier requests with one of these keys, given as a JSON list of hexadecimal digits.
+select i.key, i.body, i.message_id, i.answer
+from json_each(:keys) as j cross join idempotency as i
+where i.bucket = :bucket and i.key = unhex(j.value);
 
 -- name: idempotency_insert
 -- Mark a request as made.

@@ -1,0 +1,62 @@
+# Marketbell. Needs Python 3.11 or later and make; everything else goes into .venv.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.stamp-runtime
+DEV := $(VENV)/.stamp-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo setup test test-full check format docs bench clean
+
+help: ## This list
+	@echo "make demo needs nothing but Python 3.11 and make; the first run takes a minute to install."
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME) ## Deliver every event of both marketplaces to a failing receiver (under a minute)
+	@$(BIN)/marketbell demo $(ARGS)
+
+setup: $(DEV) ## Make .venv with Marketbell and everything for its development
+	@echo "ready: source $(BIN)/activate"
+
+test: $(DEV) ## All tests but the long ones (at most 8 minutes on 2 cores); prints each suite's time
+	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/test $(ARGS)
+
+test-full: $(DEV) ## Every test: thousands of kills, millions of rows (hours)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/test --full $(ARGS)
+
+check: $(DEV) ## Format, lint, types, import layers; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV) ## Format and mend what can be mended
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+docs: $(DEV) ## Write docs/settings.md from the table of settings
+	$(BIN)/python -m marketbell.settings > docs/settings.md
+
+bench: $(DEV) ## Measure this machine; prints rates beside the client's own limit
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove .venv and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip learned --group in 25.1, and a bare Python brings an older one.
+$(RUNTIME): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; name it with PYTHON=/path/to/python3"; exit 2; }
+	@echo "installing into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing; on Debian: apt-get install python3-venv"; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(DEV): $(RUNTIME)
+	@echo "installing the development tools ..."
+	@$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@

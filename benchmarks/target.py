@@ -1,0 +1,175 @@
+"""The server under test: a real `marketbell serve` on a core of its own, spoken to over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+import httpx
+import jwt
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks import machine
+
+ORGANIZATION: Final = "org_benchmarks"
+_START_S: Final = 60.0
+_STOP_S: Final = 60.0
+
+
+class Target:
+    """
+    One server on one SQLite file in `folder`; started and stopped as often as one likes.
+
+    With `profile` it runs under the sampler, which writes what it saw when the server stops.
+    """
+
+    def __init__(
+        self, folder: Path, *, profile: Path | None = None, extra_ca: Path | None = None
+    ) -> None:
+        self.folder = folder
+        self.profile = profile
+        self._extra_ca = extra_ca
+        self._jwt_secret = secrets.token_hex(32)
+        self._process: asyncio.subprocess.Process | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self.url = ""
+        self.rss_peak = 0
+        """The most memory that any of its processes had, in bytes."""
+        self.token = jwt.encode(
+            {"sub": ORGANIZATION, "exp": int(time.time()) + 86_400}, self._jwt_secret, "HS256"
+        )
+
+    @property
+    def db(self) -> Path:
+        """The database file."""
+        return self.folder / "marketbell.db"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the API."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or 0
+
+    @property
+    def pid(self) -> int:
+        """Of the running server."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start it and wait until it accepts. RuntimeError with the log's end if it does not."""
+        arguments = [
+            "serve", "--db", f"sqlite:///{self.db}", "--port", "0", "--json",
+            "--allow-networks", "127.0.0.0/8",
+        ]  # fmt: skip
+        if self._extra_ca is not None:
+            arguments += ["--extra-ca", str(self._extra_ca)]
+        command: Sequence[str] = (sys.executable, "-m", "marketbell", *arguments)
+        if self.profile is not None:
+            command = (
+                sys.executable, "-m", "benchmarks.sampler", str(self.profile), "marketbell", *arguments,
+            )  # fmt: skip
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "MARKETBELL_JWT_SECRET": self._jwt_secret},
+            )
+        machine.pin(machine.SERVER_CORE, self._process.pid)
+        assert self._process.stdout is not None
+        try:
+            line = await asyncio.wait_for(self._process.stdout.readline(), _START_S)
+            self.url = json.loads(line)["url"]
+        except (TimeoutError, ValueError, KeyError) as error:
+            tail = (self.folder / "server.log").read_text(errors="replace")[-2000:]
+            await self.stop()
+            raise RuntimeError(f"the server did not start: {tail}") from error
+        self._watch = asyncio.create_task(self._watch_memory())
+
+    async def stop(self) -> int:
+        """End it as an operator would (SIGTERM); its exit code."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(process.wait(), _STOP_S)
+        except TimeoutError:
+            process.kill()
+            return await process.wait()
+
+    def usage(self) -> machine.Usage:
+        """What the running server has used so far."""
+        return machine.usage(self.pid)
+
+    def http(self) -> httpx.AsyncClient:
+        """A client of its API with an operator's token."""
+        return httpx.AsyncClient(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {self.token}"},
+            timeout=60.0,
+            trust_env=False,
+        )
+
+    async def metrics(self) -> dict[str, float]:
+        """Its metrics now; names with labels as in the text, such as `x_total{state="delivered"}`."""
+        async with self.http() as http:
+            text = (await http.get("/metrics")).raise_for_status().text
+        values: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+                values[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+        return values
+
+    async def create(
+        self, urls: Sequence[str], metadata: dict[str, str] | None = None
+    ) -> list[tuple[str, str]]:
+        """
+        An application with one endpoint for each URL; their ids in the order of the URLs.
+
+        Many are made at a time.
+        """
+        places = asyncio.Semaphore(32)
+        async with self.http() as http:
+
+            async def make(number: int, url: str) -> tuple[str, str]:
+                async with places:
+                    application = await _post(http, "/api/v1/app", {"name": f"seller {number}"})
+                    endpoint = await _post(
+                        http,
+                        f"/api/v1/app/{application}/endpoint",
+                        {"url": url, "metadata": metadata or {}},
+                    )
+                    return application, endpoint
+
+            return list(await asyncio.gather(*(make(n, url) for n, url in enumerate(urls))))
+
+    async def _watch_memory(self) -> None:
+        while True:
+            try:
+                self.rss_peak = max(self.rss_peak, self.usage().rss)
+            except (FileNotFoundError, ProcessLookupError):
+                return
+            await asyncio.sleep(0.25)
+
+
+async def _post(http: httpx.AsyncClient, path: str, body: dict[str, object]) -> str:
+    answer = await http.post(path, json=body)
+    if answer.status_code != 201:
+        raise RuntimeError(f"POST {path} answered {answer.status_code}: {answer.text[:500]}")
+    return cast(str, answer.json()["id"])

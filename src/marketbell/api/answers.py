@@ -1,0 +1,85 @@
+"""What goes back to a caller: a status, headers and bytes, written to the ASGI server."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+Scope: TypeAlias = MutableMapping[str, Any]
+"""An ASGI connection scope; its values are of many types (ASGI specification, HTTP)."""
+Event: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Event]]
+Send: TypeAlias = Callable[[Event], Awaitable[None]]
+Header: TypeAlias = tuple[bytes, bytes]
+
+REQUEST_ID: Final = b"x-request-id"
+
+_SECURITY: Final[tuple[Header, ...]] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+)
+_JSON: Final[tuple[Header, ...]] = ((b"content-type", b"application/json"), *_SECURITY)
+_GIVEN_ID: Final = re.compile(rb"[a-zA-Z0-9\-_.]{1,64}")
+_ENCODE: Final = msgspec.json.Encoder().encode
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One whole answer; a body is JSON."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[Header, ...] = ()
+
+
+def answer_of(value: object, status: int = 200) -> Answer:
+    """A value of the wire as an answer."""
+    return Answer(status, _ENCODE(value))
+
+
+NO_CONTENT: Final = Answer(204)
+EMPTY_OBJECT: Final = b"{}"
+
+
+class RequestIds:
+    """
+    Names for requests, in answers and in log lines.
+
+    The caller's own `x-request-id`, or an SDK's `svix-req-id`, if it is 1 to 64 of
+    `a-z A-Z 0-9 - _ .`, else one that no other request of this process has.
+    """
+
+    def __init__(self) -> None:
+        self._prefix = os.urandom(6).hex().encode() + b"-"
+        self._count = 0
+
+    def of(self, headers: Iterable[Header]) -> bytes:
+        """The name of a request with these headers."""
+        found = b""
+        for name, value in headers:
+            if name == REQUEST_ID:
+                found = value
+                break
+            if name == b"svix-req-id":
+                found = value
+        if found and _GIVEN_ID.fullmatch(found):
+            return found
+        self._count += 1
+        return self._prefix + b"%x" % self._count
+
+
+async def send_answer(send: Send, answer: Answer, request_id: bytes) -> None:
+    """Write an answer with the headers that every answer has."""
+    body = answer.body
+    headers = [
+        *(_JSON if body else _SECURITY),
+        (REQUEST_ID, request_id),
+        *answer.headers,
+    ]
+    if answer.status != 204:
+        headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

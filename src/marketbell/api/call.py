@@ -1,0 +1,70 @@
+"""Operations and calls: one route's work with its access rule, and one request as it sees it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from marketbell.api.answers import Answer
+from marketbell.api.query import Query
+from marketbell.control.idempotency import mark
+from marketbell.control.services import Services
+from marketbell.control.tokens import Principal
+from marketbell.store.base import Once
+
+
+class Access(enum.StrEnum):
+    """Whose token an operation takes."""
+
+    NOBODY = "nobody"
+    """It takes none."""
+    OPERATOR = "operator"
+    """The organization's alone."""
+    APPLICATION = "application"
+    """The organization's, and that of the application in the path."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, its caller known and its body read."""
+
+    services: Services
+    principal: Principal
+    path: Mapping[str, str]
+    """The parts of the path that vary, by name."""
+    url_path: str
+    """The whole path without a trailing slash."""
+    query: Query
+    body: bytes
+    idempotency_key: bytes | None
+    """The header `idempotency-key`."""
+
+    def once(self, render: Callable[[object], bytes]) -> Once | None:
+        """What makes this POST happen once, None if the caller gave no key. InvalidError."""
+        if self.idempotency_key is None:
+            return None
+        organization = self.principal.organization
+        return Once(
+            mark(organization, "POST", self.url_path, self.idempotency_key, self.body), render
+        )
+
+
+Work: TypeAlias = Callable[[Call], Awaitable[Answer]]
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One method of one path: who may, what it takes and what it does."""
+
+    method: str
+    path: str
+    """As in `/api/v1/app/{app_id}`."""
+    name: str
+    """Such as `v1.application.create`."""
+    access: Access
+    work: Work
+    query: tuple[str, ...] = ()
+    """The parameters of its query string."""
+    body_max: Callable[[Services], int] | None = None
+    """The limit on its body; None for the general one."""

@@ -1,0 +1,62 @@
+"""Instants as they stand on the wire: ISO 8601 with milliseconds, in UTC."""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime
+from typing import Final
+
+from marketbell.control.shapes import Field
+from marketbell.errors import InvalidError
+from marketbell.model import Instant
+
+LEAST: Final[Instant] = 0
+GREATEST: Final[Instant] = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+
+_MILLIS_FROM: Final = 100_000_000_000
+"""A number from here on counts milliseconds; as seconds it would be the year 5138."""
+_TEXT_MAX: Final = 64
+
+
+def iso(instant: Instant) -> str:
+    """Such as `2026-11-21T09:30:00.125Z`."""
+    second, millis = divmod(instant, 1000)
+    return f"{_second(second)}.{millis:03d}Z"
+
+
+def instant_of(value: str | float, field: Field) -> Instant:
+    """
+    An instant from ISO 8601, or from a number of seconds or milliseconds since 1970.
+
+    A time without an offset is UTC. Raises InvalidError.
+    """
+    if isinstance(value, str):
+        return _from_text(value, field)
+    number = value if abs(value) >= _MILLIS_FROM else value * 1000
+    if not LEAST <= number <= GREATEST:
+        raise InvalidError(field, "The number is no time between 1970 and 9999")
+    return int(number)
+
+
+def _from_text(text: str, field: Field) -> Instant:
+    try:
+        if len(text) > _TEXT_MAX or "T" not in text.upper():
+            raise ValueError
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        instant = int(moment.timestamp() * 1000)
+        if not LEAST <= instant <= GREATEST:
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise InvalidError(
+            field,
+            f"{text[:_TEXT_MAX]!r} is not a time; write it as 2026-11-21T09:30:00Z",
+        ) from None
+    return instant
+
+
+@functools.lru_cache(maxsize=256)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

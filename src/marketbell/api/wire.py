@@ -1,0 +1,78 @@
+"""Bodies of requests: JSON decoded into typed forms, every fault with the field's place."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from marketbell.control.payloads import check_twice
+from marketbell.control.shapes import Field
+from marketbell.errors import InvalidError
+
+T = TypeVar("T")
+
+BODY: Final = ("body",)
+
+_FAULT: Final = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL)
+_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_FIELD: Final = re.compile(
+    r"Object (?:missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL
+)
+_SHOWN: Final = 64
+
+
+class Decoder(Generic[T]):
+    """Decodes one kind of body; fields that are not known are refused."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._decode = msgspec.json.Decoder(kind).decode
+
+    def __call__(self, body: bytes) -> T:
+        """
+        The typed form of a body.
+
+        Raises InvalidError: not JSON, not UTF-8, a key twice in one object, or a field that is
+        missing, unknown or of another type, with its place.
+        """
+        form = self.unchecked(body)
+        check_twice(body, BODY)
+        return form
+
+    def unchecked(self, body: bytes) -> T:
+        """The same, but of keys that are there twice the last one counts."""
+        try:
+            return self._decode(body)
+        except msgspec.ValidationError as fault:
+            raise mistyped(str(fault)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+            raise malformed(fault) from None
+
+
+def malformed(fault: Exception) -> InvalidError:
+    """The error for bytes that are not JSON."""
+    if isinstance(fault, UnicodeDecodeError):
+        detail = "The body is not UTF-8; encode it as UTF-8, without compression"
+    elif isinstance(fault, RecursionError):
+        detail = "The body is nested too deep; flatten it"
+    else:
+        detail = f"The body is not JSON: {str(fault).removeprefix('JSON is malformed: ')}"
+    return InvalidError(BODY, detail, kind="value_error.jsondecode")
+
+
+def mistyped(text: str) -> InvalidError:
+    """The error for what the decoder refused, from its text."""
+    found = _FAULT.fullmatch(text)
+    what, path = (found["what"], found["path"] or "") if found else (text, "")
+    place: list[str | int] = [
+        name or (int(index) if index.isdigit() else index) for name, index in _STEP.findall(path)
+    ]
+    named = _FIELD.fullmatch(what)
+    if named is None:
+        wanted = what[:200].replace("`", "'")
+        return InvalidError((*BODY, *place), f"{wanted} here", kind="type_error")
+    field: Field = (*BODY, *place, named["name"][:_SHOWN])
+    if "missing" in what:
+        return InvalidError(field, "The field is missing; it is required", kind="value_error.missing")
+    return InvalidError(field, "There is no such field; remove it", kind="value_error.extra")

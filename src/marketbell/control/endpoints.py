@@ -1,0 +1,292 @@
+"""Endpoints of an application: made, read, changed and deleted."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from marketbell import ids, signing
+from marketbell.control import applications, headers
+from marketbell.control import policy as policies
+from marketbell.control.directory import dialect_of
+from marketbell.control.said import said_or
+from marketbell.control.services import Services
+from marketbell.control.shapes import (
+    DESCRIPTION_MAX,
+    ENDPOINT_CHANNELS_MAX,
+    THROTTLE_MAX,
+    check_channels,
+    check_event_types,
+    check_metadata,
+    check_text,
+    check_throttle,
+    check_uid,
+)
+from marketbell.control.tokens import Principal
+from marketbell.delivery.netguard import check_url
+from marketbell.dialects.headers import Headers
+from marketbell.errors import ConflictError, InvalidError, NotFoundError
+from marketbell.model import Application, Endpoint, Policy, SigningKey
+from marketbell.store.base import EndpointDraft, Once, Page, Repeated, Slice
+
+_SHOWN_MAX: Final = 20
+
+
+class EndpointChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller says of an endpoint; UNSET is not said."""
+
+    url: str | UnsetType = UNSET
+    uid: str | UnsetType | None = UNSET
+    description: str | UnsetType = UNSET
+    event_types: tuple[str, ...] | UnsetType | None = UNSET
+    types_field: str = "eventTypes"
+    """What the caller calls `event_types`: SDKs before 2.0 say filterTypes."""
+    channels: tuple[str, ...] | UnsetType | None = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
+    """With the keys `marketbell.*`."""
+    throttle_rate: int | UnsetType | None = UNSET
+    disabled: bool | UnsetType = UNSET
+    version: int | UnsetType = UNSET
+    headers: dict[str, str] | UnsetType = UNSET
+    """All of them."""
+    headers_set: dict[str, str | None] | UnsetType = UNSET
+    """Some of them; None takes one away."""
+    secret: str | UnsetType = UNSET
+    """For a new endpoint only; one is made if it is not said."""
+
+
+async def create(
+    services: Services,
+    principal: Principal,
+    application_ref: str,
+    change: EndpointChange,
+    *,
+    once: Once | None = None,
+) -> Endpoint | Repeated:
+    """
+    A new endpoint with its secret.
+
+    InvalidError; ConflictError (uid); LimitReachedError; NotFoundError; ForbiddenError for a
+    policy that the caller may not set.
+    """
+    application = await applications.get(services, principal, application_ref)
+    async with services.turns.turn(application.id):
+        draft = await _draft(services, principal, application, change, None)
+        return await services.store.create_endpoint(
+            application.id,
+            draft,
+            now=services.clock.now(),
+            endpoints_max=services.settings.endpoints_per_application_max,
+            once=once,
+        )
+
+
+async def get(services: Services, principal: Principal, application_ref: str, ref: str) -> Endpoint:
+    """One endpoint by id or uid. NotFoundError."""
+    application = await applications.get(services, principal, application_ref)
+    return await services.store.endpoint(application.id, ref)
+
+
+async def listed(
+    services: Services, principal: Principal, application_ref: str, page: Page
+) -> Slice[Endpoint]:
+    """A slice of the application's endpoints."""
+    application = await applications.get(services, principal, application_ref)
+    return await services.store.endpoints(application.id, page)
+
+
+async def replace(
+    services: Services,
+    principal: Principal,
+    application_ref: str,
+    ref: str,
+    change: EndpointChange,
+) -> tuple[Endpoint, bool]:
+    """
+    The endpoint as `change` says, whether there was one or not; and whether it is new.
+
+    What is not said takes its default, but the secret, the headers and `marketbell.*` keys
+    stay, and so does the uid if that is what names it.
+    """
+    named_by_uid = not ids.is_id(ids.ENDPOINT, ref)
+    whole = msgspec.structs.replace(
+        change,
+        uid=said_or(change.uid, ref if named_by_uid else None),
+        description=said_or(change.description, ""),
+        event_types=said_or(change.event_types, None),
+        channels=said_or(change.channels, None),
+        metadata=said_or(change.metadata, {}),
+        throttle_rate=said_or(change.throttle_rate, None),
+        disabled=said_or(change.disabled, False),
+        version=said_or(change.version, 1),
+    )
+    try:
+        return await amend(services, principal, application_ref, ref, whole), False
+    except NotFoundError:
+        if not named_by_uid:
+            raise
+    if whole.uid != ref:
+        raise InvalidError(
+            ("body", "uid"), f"The uid must be the one in the path, {ref[:64]!r}, or left out"
+        )
+    made = await create(services, principal, application_ref, whole)
+    if isinstance(made, Repeated):
+        raise ConflictError("The request was made before.")
+    return made, True
+
+
+async def amend(
+    services: Services,
+    principal: Principal,
+    application_ref: str,
+    ref: str,
+    change: EndpointChange,
+) -> Endpoint:
+    """The endpoint with what is said changed; in force from the next attempt."""
+    application = await applications.get(services, principal, application_ref)
+    async with services.turns.turn(application.id):
+        current = await services.store.endpoint(application.id, ref)
+        draft = await _draft(services, principal, application, change, current)
+        changed = await services.store.update_endpoint(
+            application.id, current.public_id, draft, now=services.clock.now()
+        )
+    if current.disabled and not changed.disabled:
+        services.intake.wake()
+    return changed
+
+
+async def delete(services: Services, principal: Principal, application_ref: str, ref: str) -> None:
+    """Delete it; what is pending is cancelled. NotFoundError."""
+    application = await applications.get(services, principal, application_ref)
+    await services.store.delete_endpoint(application.id, ref, now=services.clock.now())
+
+
+async def _draft(
+    services: Services,
+    principal: Principal,
+    application: Application,
+    change: EndpointChange,
+    current: Endpoint | None,
+) -> EndpointDraft:
+    """The whole of an endpoint: what is said, else what it is, else the default. Checked."""
+    metadata, policy = _metadata(services, principal, change, current)
+    dialect = dialect_of(services.registry, application, policy)
+    url = said_or(change.url, current.url if current else "")
+    if current is None or url != current.url or policy.dialect != current.policy.dialect:
+        check_url(url, https_only=dialect.https_only, allowed=services.networks)
+    event_types = current.event_types if current else None
+    if not isinstance(change.event_types, UnsetType):
+        event_types = None
+        if change.event_types is not None:
+            check_event_types(change.event_types, ("body", change.types_field))
+            event_types = frozenset(change.event_types)
+            await _check_known(services, application, policy, change)
+    return EndpointDraft(
+        url=url,
+        uid=_uid(change, current),
+        description=_description(change, current),
+        event_types=event_types,
+        channels=_channels(change, current),
+        headers=_headers(change, current),
+        metadata=metadata,
+        policy=policy,
+        throttle_rate=_throttle_rate(change, current),
+        disabled=said_or(change.disabled, current.disabled if current else False),
+        paused=current.paused if current else False,
+        version=_version(change, current),
+        secret=_secret(change) if current is None else None,
+    )
+
+
+def _metadata(
+    services: Services, principal: Principal, change: EndpointChange, current: Endpoint | None
+) -> tuple[dict[str, str], Policy]:
+    metadata = current.metadata if current else {}
+    before = after = current.policy if current else Policy()
+    if not isinstance(change.metadata, UnsetType):
+        check_metadata(change.metadata, ("body", "metadata"), services.settings.metadata_bytes_max)
+        parts = policies.split(change.metadata)
+        operator = principal.application is None
+        metadata = parts.own
+        after = policies.change(before, parts.policy, services.bounds(operator=operator))
+        if not operator:
+            policies.check_portal(before, after, services.settings.portal_may_set)
+    return metadata, after
+
+
+async def _check_known(
+    services: Services, application: Application, policy: Policy, change: EndpointChange
+) -> None:
+    """Return if every event type exists, in the dialects' catalogues or the organization's own."""
+    known = [
+        dialect_of(services.registry, application, policy).catalogue,
+        dialect_of(services.registry, application).catalogue,
+    ]
+    unknown = []
+    for name in dict.fromkeys(change.event_types or ()):
+        if any(name in catalogue for catalogue in known):
+            continue
+        try:
+            await services.store.event_type(application.organization, name)
+        except NotFoundError:
+            unknown.append(name)
+    if unknown:
+        more = f" and {len(unknown) - _SHOWN_MAX} more" if len(unknown) > _SHOWN_MAX else ""
+        raise InvalidError(
+            ("body", change.types_field),
+            f"The following event types don't exist: {', '.join(unknown[:_SHOWN_MAX])}{more}",
+        )
+
+
+def _uid(change: EndpointChange, current: Endpoint | None) -> str | None:
+    uid = said_or(change.uid, current.uid if current else None)
+    if uid is not None and not (current and uid == current.uid):
+        check_uid(uid, ids.ENDPOINT, ("body", "uid"))
+    return uid
+
+
+def _description(change: EndpointChange, current: Endpoint | None) -> str:
+    description = said_or(change.description, current.description if current else "")
+    check_text(description, ("body", "description"), limit=DESCRIPTION_MAX)
+    return description
+
+
+def _channels(change: EndpointChange, current: Endpoint | None) -> frozenset[str] | None:
+    if isinstance(change.channels, UnsetType):
+        return current.channels if current else None
+    if change.channels is None:
+        return None
+    check_channels(change.channels, ("body", "channels"), ENDPOINT_CHANNELS_MAX)
+    return frozenset(change.channels)
+
+
+def _headers(change: EndpointChange, current: Endpoint | None) -> Headers:
+    before = current.headers if current else ()
+    wanted = change.headers
+    if not isinstance(change.headers_set, UnsetType):
+        wanted = headers.merged(before, change.headers_set)
+    if isinstance(wanted, UnsetType):
+        return before
+    return headers.check_headers(wanted, ("body", "headers"))
+
+
+def _throttle_rate(change: EndpointChange, current: Endpoint | None) -> int | None:
+    rate = said_or(change.throttle_rate, current.throttle_rate if current else None)
+    if rate is not None:
+        check_throttle(rate, ("body", "throttleRate"))
+    return rate
+
+
+def _version(change: EndpointChange, current: Endpoint | None) -> int:
+    version = said_or(change.version, current.version if current else 1)
+    if not 1 <= version <= THROTTLE_MAX:
+        raise InvalidError(("body", "version"), f"A version is 1 to {THROTTLE_MAX}")
+    return version
+
+
+def _secret(change: EndpointChange) -> SigningKey:
+    if isinstance(change.secret, UnsetType):
+        return signing.new_secret()
+    return signing.parse_secret(change.secret, field=("body", "secret"))

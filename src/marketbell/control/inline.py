@@ -1,0 +1,75 @@
+"""An application that a message brings along: made if there is none, once the message is good."""
+
+from __future__ import annotations
+
+from marketbell import ids
+from marketbell.control import applications
+from marketbell.control.applications import ApplicationChange
+from marketbell.control.directory import DEFAULT_DIALECT, Entry
+from marketbell.control.publishing import MessageDraft
+from marketbell.control.services import Services
+from marketbell.control.tokens import Principal
+from marketbell.errors import ConflictError, InvalidError, NotFoundError
+from marketbell.model import Application
+from marketbell.store.base import ApplicationDraft, Subscribers
+
+
+async def ensure(
+    services: Services,
+    principal: Principal,
+    ref: str,
+    change: ApplicationChange,
+    drafts: list[MessageDraft],
+) -> None:
+    """
+    Make the application that `ref` names unless there is one; then `change` is ignored.
+
+    It is made only if every draft would be taken by it, so a message that is refused leaves
+    nothing behind. InvalidError; NotFoundError if `ref` is an id, since ids are made here.
+    """
+    try:
+        await services.directory.entry(principal.organization, ref)
+    except NotFoundError:
+        if ids.is_id(ids.APPLICATION, ref):
+            raise
+    else:
+        return
+    if change.uid != ref:
+        raise InvalidError(
+            ("body", "application", "uid"),
+            f"The application's uid must be the one in the path, {ref[:64]!r}",
+        )
+    try:
+        draft = applications.draft_of(services, change, None)
+    except InvalidError as fault:
+        field = ("body", "application", *fault.field[1:])
+        raise InvalidError(field, fault.detail, kind=fault.kind) from None
+    entry = _entry(services, principal, draft)
+    for message in drafts:
+        schema = await services.schemas.schema(principal.organization, message.event_type)
+        services.publisher.acceptance(entry, schema, message)
+    try:
+        await applications.create(services, principal, change)
+    except ConflictError:
+        return  # another request made it in between
+
+
+def _entry(services: Services, principal: Principal, draft: ApplicationDraft) -> Entry:
+    """The application as it would be."""
+    now = services.clock.now()
+    application = Application(
+        id=0,
+        public_id="",
+        organization=principal.organization,
+        uid=draft.uid,
+        name=draft.name,
+        metadata=draft.metadata,
+        policy=draft.policy,
+        throttle_rate=draft.throttle_rate,
+        revision=0,
+        created_at=now,
+        updated_at=now,
+    )
+    dialect = services.registry.dialect(draft.policy.dialect or DEFAULT_DIALECT)
+    catalogues = (dialect.catalogue,) if dialect.catalogue else ()
+    return Entry(Subscribers(application, ()), catalogues, dialect.name == DEFAULT_DIALECT)

@@ -1,0 +1,129 @@
+"""The way in: a checked message is matched, kept, and begun to be delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from marketbell.clock import Clock
+from marketbell.delivery.claims import Claims
+from marketbell.delivery.fairness import Lane, Lanes
+from marketbell.delivery.intake import Acceptance
+from marketbell.delivery.plan import Planner, order_key
+from marketbell.errors import MarketbellError
+from marketbell.model import Instant, Millis
+from marketbell.store.base import Birth, Publication, Published, Queue
+
+
+class Acceptor:
+    """
+    Matches messages with endpoints and publishes them.
+
+    A delivery whose endpoint has room is born claimed, so that no further query brings it to its
+    receiver; every other one is born pending and comes through its lane.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        planner: Planner,
+        lanes: Lanes,
+        claims: Claims,
+        clock: Clock,
+        *,
+        lease: Millis,
+    ) -> None:
+        self._queue = queue
+        self._planner = planner
+        self._lanes = lanes
+        self._claims = claims
+        self._clock = clock
+        self._lease = lease
+        self.closing = False
+        """Whether nothing may be born claimed any more."""
+
+    async def accept(self, acceptances: Sequence[Acceptance]) -> list[Published | MarketbellError]:
+        """See Intake.accept."""
+        now = self._clock.now()
+        promised: list[list[Lane]] = []
+        waiting: list[tuple[Lane, Instant]] = []
+        publications = []
+        for acceptance in acceptances:
+            lanes: list[Lane] = []
+            births = self._births(acceptance, now, lanes, waiting)
+            promised.append(lanes)
+            publications.append(
+                Publication(
+                    message=acceptance.message,
+                    revision=acceptance.subscribers.application.revision,
+                    births=births,
+                    idempotency=acceptance.idempotency,
+                )
+            )
+        verdicts: list[Published | MarketbellError] | None = None
+        try:
+            verdicts = await self._queue.publish(publications)
+        finally:
+            self._settle(acceptances, promised, verdicts)
+        for lane, due_at in waiting:
+            if due_at <= now:
+                self._claims.expect_backlog(lane)
+            else:
+                self._claims.expect(due_at)
+        return verdicts
+
+    def _births(
+        self,
+        acceptance: Acceptance,
+        now: Instant,
+        promised: list[Lane],
+        waiting: list[tuple[Lane, Instant]],
+    ) -> tuple[Birth, ...]:
+        message, due_at = acceptance.message, acceptance.due_at
+        application = acceptance.subscribers.application
+        born = []
+        for endpoint in acceptance.subscribers.endpoints:
+            if not endpoint.wants(message.event_type, message.channels):
+                continue
+            lane = self._lanes.lane(
+                self._planner.plan(application, endpoint), endpoint.failing_since, now
+            )
+            tokens = lane.plan.order_by
+            key = None if tokens is None else order_key(message.payload, tokens)
+            lease_until = 0
+            if (
+                due_at <= now
+                and not endpoint.paused
+                and not self.closing
+                and self._lanes.reserve(lane, len(message.payload), now)
+            ):
+                promised.append(lane)
+                lease_until = now + int(self._lease * self._clock.speed)
+            else:
+                waiting.append((lane, due_at))
+            born.append(
+                Birth(
+                    endpoint_id=endpoint.id,
+                    due_at=due_at,
+                    lease_until=lease_until,
+                    order_key=key,
+                )
+            )
+        return tuple(born)
+
+    def _settle(
+        self,
+        acceptances: Sequence[Acceptance],
+        promised: list[list[Lane]],
+        verdicts: list[Published | MarketbellError] | None,
+    ) -> None:
+        """Turn promises into claims, or take them back."""
+        for index, acceptance in enumerate(acceptances):
+            verdict = verdicts[index] if verdicts is not None else None
+            if isinstance(verdict, Published) and not verdict.repeated:
+                by_id = {claim.endpoint_id: claim for claim in verdict.claims}
+                for lane in promised[index]:
+                    claim = by_id[lane.plan.endpoint.id]
+                    self._lanes.offer(lane, claim, reserved=True)
+            else:
+                for lane in promised[index]:
+                    self._lanes.withdraw(lane, len(acceptance.message.payload))
