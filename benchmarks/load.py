@@ -267,7 +267,8 @@ class _Connection(asyncio.Protocol):
         self.busy = False
         if load.on_answer is not None:
             load.on_answer(self._number, status, data, now)
-        load.ready(self)
+        if data.find(b"\r\nconnection: close", 0, end) < 0:
+            load.ready(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         busy, self.busy = self.busy, False

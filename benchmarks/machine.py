@@ -26,14 +26,27 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 def pin(core: int, pid: int = 0) -> bool:
-    """Keep a process on one core; False on a machine that has no such core or cannot do it."""
-    if not hasattr(os, "sched_setaffinity") or core not in os.sched_getaffinity(0) | {core}:
-        return False
+    """Keep a process on one core; False on a machine that has no such core."""
     try:
         os.sched_setaffinity(pid, {core})
     except OSError:
         return False
     return True
+
+
+def cores() -> set[int]:
+    """The cores that this process may run on."""
+    return set(os.sched_getaffinity(0))
+
+
+def in_memory(folder: Path) -> bool:
+    """Whether a folder lies on a file system without a disk."""
+    best = ("", "")
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _device, mount, kind = line.split()[:3]
+        if folder.resolve().is_relative_to(mount) and len(mount) > len(best[0]):
+            best = (mount, kind)
+    return best[1] in ("tmpfs", "ramfs")
 
 
 def usage(pid: int) -> Usage:
@@ -49,14 +62,6 @@ def usage(pid: int) -> Usage:
         rss=int(memory.get("VmRSS", "0")) * 1024,
         rss_peak=int(memory.get("VmHWM", "0")) * 1024,
     )
-
-
-def forget_peak(pid: int) -> None:
-    """Let `rss_peak` begin anew, where the kernel lets us."""
-    try:
-        Path(f"/proc/{pid}/clear_refs").write_text("5")
-    except OSError:
-        return
 
 
 def description() -> dict[str, str]:

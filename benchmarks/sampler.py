@@ -103,6 +103,7 @@ def main() -> None:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
         sampler.stop()
+        sampler.write(Path(out))
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class Sink:
         """Forget what came, and note the serial numbers below `messages` from now on."""
         self.first_at = array("d", bytes(8 * messages))
         self.times = bytearray(messages)
-        self.count = self.hanging = 0
+        self.count = self.hanging = self.connections = 0
         self.began_at = self.last_at = 0.0
 
     @property

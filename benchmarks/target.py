@@ -37,7 +37,9 @@ class Target:
     ) -> None:
         self.folder = folder
         self.profile = profile
-        self._extra_ca = extra_ca
+        self.extra_ca = extra_ca
+        self.environment: dict[str, str] = {}
+        """Variables of the server beside ours."""
         self._jwt_secret = secrets.token_hex(32)
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -71,8 +73,8 @@ class Target:
             "serve", "--db", f"sqlite:///{self.db}", "--port", "0", "--json",
             "--allow-networks", "127.0.0.0/8",
         ]  # fmt: skip
-        if self._extra_ca is not None:
-            arguments += ["--extra-ca", str(self._extra_ca)]
+        if self.extra_ca is not None:
+            arguments += ["--extra-ca", str(self.extra_ca)]
         command: Sequence[str] = (sys.executable, "-m", "marketbell", *arguments)
         if self.profile is not None:
             command = (
@@ -83,7 +85,7 @@ class Target:
                 *command,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "MARKETBELL_JWT_SECRET": self._jwt_secret},
+                env={**os.environ, **self.environment, "MARKETBELL_JWT_SECRET": self._jwt_secret},
             )
         machine.pin(machine.SERVER_CORE, self._process.pid)
         assert self._process.stdout is not None

@@ -76,11 +76,20 @@ async def running_node(
         registry = registry or Registry.load(_dialect_options(settings))
         client = _client(settings, clock)
         stack.push_async_callback(client.aclose)
-        dispatcher = _dispatcher(settings, clock, store, client, registry, observer)
+        dispatcher = _dispatcher(
+            settings, clock, store=store, client=client, registry=registry, observer=observer
+        )
         store.on_change(dispatcher.forget)
         store.statistics.observe = observer.committed
         janitor = _janitor(settings, clock, store, observer)
-        _register_gauges(observer, store, dispatcher, client, janitor, clock)
+        _register_gauges(
+            observer,
+            store=store,
+            dispatcher=dispatcher,
+            client=client,
+            janitor=janitor,
+            clock=clock,
+        )
         dispatcher.start()
         stack.push_async_callback(dispatcher.drain, settings.drain_timeout / 1000)
         janitor.start()
@@ -154,6 +163,7 @@ def _networks(settings: Settings) -> Networks:
 def _dispatcher(
     settings: Settings,
     clock: Clock,
+    *,
     store: SqliteStore,
     client: Client,
     registry: Registry,
@@ -187,12 +197,12 @@ def _dispatcher(
     )
     return Dispatcher(
         store,
-        sender,
-        planner,
-        lanes,
-        clock,
-        observer,
-        DispatchLimits(
+        sender=sender,
+        planner=planner,
+        lanes=lanes,
+        clock=clock,
+        witness=observer,
+        limits=DispatchLimits(
             lease=settings.lease,
             retry_after_max=settings.retry_after_max,
             lost_claims_max=settings.lost_claims_max,
@@ -220,6 +230,7 @@ def _janitor(settings: Settings, clock: Clock, store: SqliteStore, observer: Obs
 
 def _register_gauges(
     observer: Observer,
+    *,
     store: SqliteStore,
     dispatcher: Dispatcher,
     client: Client,

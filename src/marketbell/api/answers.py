@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -17,6 +17,7 @@ Send: TypeAlias = Callable[[Event], Awaitable[None]]
 Header: TypeAlias = tuple[bytes, bytes]
 
 REQUEST_ID: Final = b"x-request-id"
+_SVIX_REQUEST_ID: Final = b"svix-req-id"
 
 _SECURITY: Final[tuple[Header, ...]] = (
     (b"x-content-type-options", b"nosniff"),
@@ -56,17 +57,11 @@ class RequestIds:
         self._prefix = os.urandom(6).hex().encode() + b"-"
         self._count = 0
 
-    def of(self, headers: Iterable[Header]) -> bytes:
+    def of(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The name of a request with these headers."""
-        found = b""
-        for name, value in headers:
-            if name == REQUEST_ID:
-                found = value
-                break
-            if name == b"svix-req-id":
-                found = value
-        if found and _GIVEN_ID.fullmatch(found):
-            return found
+        given = headers.get(REQUEST_ID) or headers.get(_SVIX_REQUEST_ID)
+        if given and _GIVEN_ID.fullmatch(given):
+            return given
         self._count += 1
         return self._prefix + b"%x" % self._count
 

@@ -6,22 +6,17 @@ import asyncio
 from typing import Final
 
 from marketbell.api.answers import Receive
-from marketbell.errors import MarketbellError, TooLargeError, TooSlowError
+from marketbell.errors import TooLargeError, TooSlowError
 
 BODY_S: Final = 30.0
 """Seconds in which a body must have come whole."""
 
 
-class DisconnectedError(MarketbellError):
-    """The caller went away before its request was whole; nobody is there to be answered."""
-
-
-async def read_body(receive: Receive, limit: int, declared: int | None) -> bytes:
+async def read_body(receive: Receive, limit: int, declared: int | None) -> bytes | None:
     """
-    The whole body; `declared` is its Content-Length.
+    The whole body, None if the caller went away first; `declared` is its Content-Length.
 
-    Raises TooLargeError above `limit` bytes, before the rest is read; TooSlowError after 30 s;
-    DisconnectedError.
+    Raises TooLargeError above `limit` bytes, before the rest is read; TooSlowError after 30 s.
     """
     if declared is not None and declared > limit:
         raise _too_large(limit)
@@ -37,7 +32,7 @@ async def read_body(receive: Receive, limit: int, declared: int | None) -> bytes
         async with asyncio.timeout(BODY_S):
             while True:
                 if event["type"] != "http.request":
-                    raise DisconnectedError("The caller went away.")
+                    return None
                 part: bytes = event.get("body", b"")
                 size += len(part)
                 if size > limit:

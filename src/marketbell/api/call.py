@@ -10,7 +10,7 @@ import msgspec
 
 from marketbell.api.answers import Answer
 from marketbell.api.query import Query
-from marketbell.control.idempotency import mark
+from marketbell.control.idempotency import digest_of, mark
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
 from marketbell.store.base import Once
@@ -45,9 +45,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         """What makes this POST happen once, None if the caller gave no key. InvalidError."""
         if self.idempotency_key is None:
             return None
-        organization = self.principal.organization
+        digest = digest_of(self.body)
         return Once(
-            mark(organization, "POST", self.url_path, self.idempotency_key, self.body), render
+            mark(self.principal.organization, self.url_path, self.idempotency_key, digest), render
         )
 
 

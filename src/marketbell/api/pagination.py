@@ -51,9 +51,7 @@ def page_of(query: Query, prefix: str | None, *, newest_first: bool = False) -> 
         before = _place(iterator[1:], prefix)
     elif iterator is not None:
         after = _place(iterator, prefix)
-    return Page(
-        limit=limit or LIMIT_DEFAULT, after=after, before=before, descending=descending
-    )
+    return Page(limit=limit or LIMIT_DEFAULT, after=after, before=before, descending=descending)
 
 
 def list_of(part: Slice[T], shown: Callable[[T], Wire], place: Callable[[T], str]) -> ListOut[Wire]:

@@ -74,5 +74,7 @@ def mistyped(text: str) -> InvalidError:
         return InvalidError((*BODY, *place), f"{wanted} here", kind="type_error")
     field: Field = (*BODY, *place, named["name"][:_SHOWN])
     if "missing" in what:
-        return InvalidError(field, "The field is missing; it is required", kind="value_error.missing")
+        return InvalidError(
+            field, "The field is missing; it is required", kind="value_error.missing"
+        )
     return InvalidError(field, "There is no such field; remove it", kind="value_error.extra")

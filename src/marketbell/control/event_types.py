@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from marketbell.control.schemas import check_schema
 from marketbell.control.services import Services
 from marketbell.control.shapes import DESCRIPTION_MAX, check_event_type, check_text
 from marketbell.control.tokens import Principal
+from marketbell.errors import ConflictError
 from marketbell.store.base import EventType, Once, Page, Repeated, Slice
+
+EXISTS: Final = "event_type_exists"
+"""The code of the error for an event type that there is already."""
 
 
 async def create(
@@ -42,8 +48,19 @@ async def create(
             ),
             once=once,
         )
+    except ConflictError:
+        live = await services.store.event_type(principal.organization, name)
+        if live.archived:
+            raise
+        raise _exists(name) from None
     finally:
         services.schemas.forget(principal.organization, name)
+
+
+def _exists(name: str) -> ConflictError:
+    error = ConflictError(f"The event type {name!r} exists already.")
+    error.code = EXISTS
+    return error
 
 
 async def get(services: Services, principal: Principal, name: str) -> EventType:

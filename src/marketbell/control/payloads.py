@@ -79,7 +79,12 @@ def check_twice(text: bytes, field: Field) -> None:
             )
         return found
 
-    json.loads(text, object_pairs_hook=unique, parse_int=_skip, parse_float=_skip)
+    try:
+        json.loads(text, object_pairs_hook=unique, parse_int=_skip, parse_float=_skip)
+    except UnicodeDecodeError:
+        raise InvalidError(field, "The text is not UTF-8; encode it as UTF-8") from None
+    except RecursionError:
+        raise InvalidError(field, "The text is nested too deep; flatten it") from None
 
 
 def _skip(_number: str) -> None:

@@ -189,7 +189,9 @@ def _fault(address: Address) -> _Fault | None:
     word = _word(address)
     if within is not None:
         return _Fault(f"{word or 'ISATAP'} of {within.word}", address, within.metadata)
-    return None if word is None or (word == "NAT64" and inner is not None) else _Fault(word, address)
+    return (
+        None if word is None or (word == "NAT64" and inner is not None) else _Fault(word, address)
+    )
 
 
 def _fault_v4(address: IPv4Address) -> _Fault | None:

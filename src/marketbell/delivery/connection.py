@@ -39,10 +39,11 @@ class Owner(Protocol):
     def now(self) -> float:
         """Real seconds on the clock's monotonic axis."""
 
-    def finish(
-        self, flight: Flight, exchange: Exchange, connection: Connection, now: float
-    ) -> None:
-        """The exchange is over; the connection is free again if it is still open."""
+    def finish(self, flight: Flight, exchange: Exchange) -> None:
+        """The exchange is over."""
+
+    def keep(self, connection: Connection, now: float) -> None:
+        """The connection is free again and may be used for another exchange."""
 
     def opened(self, connection: Connection) -> None:
         """The connection stands, over TLS after the handshake."""
@@ -55,7 +56,7 @@ class Connection(asyncio.Protocol):
     """One connection, with at most one exchange at a time."""
 
     __slots__ = (
-        "_chunks", "_complete", "_fault", "_head_done", "_headers", "_interims", "_keep",
+        "_chunks", "_complete", "_fault", "_head", "_head_done", "_interims", "_keep",
         "_owner", "_parser", "_paused", "_read", "_rest", "_room", "_status", "_surplus",
         "_transport", "_truncated", "address", "fileno", "flight", "idle_since", "idle_until",
         "key", "server_idle_s", "uses",
@@ -82,7 +83,7 @@ class Connection(asyncio.Protocol):
         """Forget the last answer."""
         self._read = 0
         self._head_done = False
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._head = b""
         self._interims = 0
         self._status = 0
         self._complete = False
@@ -120,7 +121,9 @@ class Connection(asyncio.Protocol):
         limits = flight.limits
         self._room = limits.reply_bytes
         if len(flight.body) <= _PIECE:
-            flight.phase(now + limits.first_byte_s, reasons.ANSWER_TIMED_OUT)
+            deadline = now + limits.first_byte_s
+            flight.deadline = deadline if deadline < flight.end else flight.end  # noqa: FURB136
+            flight.late = reasons.ANSWER_TIMED_OUT
             transport.write(flight.head + flight.body)
         else:
             flight.phase(flight.end, reasons.SEND_TIMED_OUT)
@@ -178,12 +181,15 @@ class Connection(asyncio.Protocol):
             flight.connect,
             flight.first_byte,
         )
-        self._owner.finish(flight, exchange, self, now)
+        if kind is Kind.ANSWERED and self._keep:
+            self._owner.keep(self, now)
+        self._owner.finish(flight, exchange)
 
     def _answered(self, now: float) -> None:
         """The answer counts: whole, or as much of its body as is kept."""
         transport = cast(asyncio.Transport, self._transport)
         if self._surplus or self._truncated or self._rest or transport.get_write_buffer_size():
+            self._keep = False
             transport.abort()
         elif not self._keep:
             transport.close()
@@ -193,7 +199,12 @@ class Connection(asyncio.Protocol):
         self._end(Kind.ANSWERED, "", now)
 
     def _values(self, name: bytes) -> list[bytes]:
-        return [value for key, value in self._headers if key.lower() == name]
+        """The values of a header of the answer, from the head as it came."""
+        head = self._head
+        for _ in range(self._interims):
+            head = head.partition(b"\r\n\r\n")[2]
+        pairs = (line.partition(b":") for line in head.partition(b"\r\n\r\n")[0].split(b"\r\n"))
+        return [value.strip() for key, _, value in pairs if key.lower() == name]
 
     def _header(self, name: bytes, longest: int) -> str | None:
         values = self._values(name)
@@ -222,7 +233,8 @@ class Connection(asyncio.Protocol):
         now = self._owner.now()
         if not self._read:
             flight.first_byte = int((now - flight.started) * 1000)
-        in_body = self._head_done
+        if not self._head_done:
+            self._head = self._head + data if self._head else data
         try:
             parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -233,7 +245,7 @@ class Connection(asyncio.Protocol):
             self._surplus = True  # status 101, which is a fault already
         self._read += len(data)
         if self._read > flight.limits.header_bytes:
-            self._bound(flight.limits, in_body)
+            self._bound(flight.limits)
         if self._fault:
             self.drop(self._fault)
         elif self._complete or self._truncated:
@@ -241,10 +253,12 @@ class Connection(asyncio.Protocol):
         else:
             flight.phase(flight.end, reasons.READ_TIMED_OUT)
 
-    def _bound(self, limits: Limits, in_body: bool) -> None:
+    def _bound(self, limits: Limits) -> None:
         """Look at the limits, once so much has come that one of them may be passed."""
-        head = sum(len(name) + len(value) + 4 for name, value in self._headers)
-        if not self._head_done or (not in_body and head > limits.header_bytes):
+        end = -4
+        for _ in range(self._interims + self._head_done):
+            end = self._head.find(b"\r\n\r\n", end + 4)
+        if not self._head_done or end > limits.header_bytes:
             self._fault = self._fault or reasons.headers_over(limits.header_bytes)
         elif not self._complete:
             most = limits.header_bytes + 2 * limits.reply_bytes + _FRAMING
@@ -294,11 +308,6 @@ class Connection(asyncio.Protocol):
         if self._complete:
             self._surplus = True
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Remember one header; a trailer (RFC 9110 section 6.5) is none."""
-        if not self._head_done:
-            self._headers.append((name, value))
-
     def on_headers_complete(self) -> None:
         """The head is read: bound it, and look at version and status."""
         parser = self._parser
@@ -308,10 +317,8 @@ class Connection(asyncio.Protocol):
         if status >= 200:
             self._status = status
             self._head_done = True
-        else:
-            self._headers.clear()
-            if status < 100 or status == 101:
-                self._fault = reasons.malformed(f"status {status:03}")
+        elif status < 100 or status == 101:
+            self._fault = reasons.malformed(f"status {status:03}")
         if self.uses == 1 and parser.get_http_version() not in _VERSIONS:
             self._fault = reasons.malformed(f"HTTP/{parser.get_http_version()}")
 

@@ -99,6 +99,7 @@ class Dispatcher:
     def __init__(
         self,
         queue: Queue,
+        *,
         sender: Sender,
         planner: Planner,
         lanes: Lanes,

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from marketbell.delivery.pacing import Breaker, RateLimit, Window
+from marketbell.delivery.pacing import LONGEST_WAIT, Breaker, RateLimit, Window
 from marketbell.delivery.plan import Plan
 from marketbell.model import Claim, Instant, Millis
 
 _STOCK = 8
 """A proven lane may hold so many times its window as claims that wait for their turn."""
 _RETRY_TURN = 8
-"""Every so many turns a retry goes before the first tries."""
+"""Every so many turns a retry goes before the first tries, over all lanes and within each."""
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,15 +37,17 @@ class Lane:
     """What a node remembers of one endpoint that it serves."""
 
     __slots__ = (
-        "backlog", "breaker", "failing_since", "first", "held_until", "in_flight", "plan", "queued",
-        "rate", "reserved", "retries", "touched", "waking", "window",
+        "backlog", "breaker", "failing_since", "first", "held_until", "in_flight", "own_rate", "plan",
+        "queued", "rate", "reserved", "retries", "touched", "turn", "waking", "window",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, breaker: Breaker, failing_since: Instant | None) -> None:
         self.plan = plan
         self.window = Window(plan.max_in_flight)
         self.breaker = breaker
+        self.own_rate: RateLimit | None = None
         self.rate: tuple[RateLimit, ...] = ()
+        """Its own limit and its application's, those that there are."""
         self.first: deque[Claim] = deque()
         self.retries: deque[Claim] = deque()
         self.in_flight = 0
@@ -56,7 +58,10 @@ class Lane:
         self.backlog = False
         """Whether the store has more of it that is due."""
         self.queued = False
+        """Whether it waits for its turn or for a socket."""
         self.waking = False
+        """Whether it waits for a rate limit."""
+        self.turn = 0
         self.touched: Instant = 0
 
     @property
@@ -83,6 +88,13 @@ class Lane:
         yield from self.first
         yield from self.retries
 
+    def pop(self) -> Claim:
+        """The claim whose turn it is; there must be one."""
+        self.turn += 1
+        if self.retries and (not self.first or self.turn % _RETRY_TURN == 0):
+            return self.retries.popleft()
+        return self.first.popleft()
+
 
 class Lanes:
     """The lanes of one node and the turn of each; the dispatcher asks it who is next."""
@@ -94,10 +106,13 @@ class Lanes:
         self._applications: dict[int, RateLimit] = {}
         self._first: deque[Lane] = deque()
         self._retries: deque[Lane] = deque()
-        self._stalled: deque[Lane] = deque()
-        """Lanes that have a claim but no socket; each end of a request brings one back."""
+        self._newcomers: OrderedDict[Lane, None] = OrderedDict()
+        """Unproven lanes that have a claim and no socket, those that have waited longest first."""
+        self._crowded: OrderedDict[Lane, None] = OrderedDict()
+        """Proven ones: they have requests at work already, and their ends bring them back."""
+        self._unproven_max = max(1, int(places.sockets * places.unproven_share))
         self._waking: list[tuple[Instant, int]] = []
-        self._turn = 0
+        self._turn = 1
         self.in_flight = 0
         self.unproven_in_flight = 0
         self.at_work = 0
@@ -125,9 +140,13 @@ class Lanes:
     def _set_rates(self, lane: Lane) -> None:
         plan = lane.plan
         rates = []
-        if plan.endpoint.throttle_rate:
-            own = next((r for r in lane.rate[:1] if r.rate == plan.endpoint.throttle_rate), None)
-            rates.append(own or RateLimit(plan.endpoint.throttle_rate))
+        wanted = plan.endpoint.throttle_rate
+        if not wanted:
+            lane.own_rate = None
+        elif lane.own_rate is None or lane.own_rate.rate != wanted:
+            lane.own_rate = RateLimit(wanted)
+        if lane.own_rate is not None:
+            rates.append(lane.own_rate)
         wanted = plan.application.throttle_rate
         if wanted:
             shared = self._applications.get(plan.application.id)
@@ -197,20 +216,27 @@ class Lanes:
 
     def next(self, now: Instant) -> tuple[Lane, Claim] | None:
         """The next claim to send; its place is taken. None if nothing may begin now."""
-        if self._waking and self._waking[0][0] <= now:
+        if self._waking:
             self._wake(now)
         while self.in_flight < self.places.sockets and self.at_work < self.places.at_work:
-            self._turn += 1
-            rings = (self._first, self._retries)
-            ring = rings[self._turn % _RETRY_TURN == 0] or rings[0] or rings[1]
-            if not ring:
+            lane = self._next_lane()
+            if lane is None:
                 return None
-            lane = ring.popleft()
             lane.queued = False
             claim = self._take(lane, now)
             if claim is not None:
+                self._turn += 1
                 self._queue(lane)
                 return lane, claim
+        return None
+
+    def _next_lane(self) -> Lane | None:
+        rings = (self._first, self._retries)
+        ring = rings[self._turn % _RETRY_TURN == 0] or rings[0] or rings[1]
+        if ring:
+            return ring.popleft()
+        if self._newcomers and self.unproven_in_flight < self._unproven_max:
+            return self._newcomers.popitem(last=False)[0]
         return None
 
     def _take(self, lane: Lane, now: Instant) -> Claim | None:
@@ -218,7 +244,7 @@ class Lanes:
             return None  # the end of one of its requests brings it back
         if not self._has_socket(lane):
             lane.queued = True
-            self._stalled.append(lane)
+            (self._crowded if lane.window.proven else self._newcomers)[lane] = None
             return None
         free_at = max((rate.free_at(now) for rate in lane.rate), default=now)
         if free_at > now:
@@ -227,7 +253,7 @@ class Lanes:
             return None
         for rate in lane.rate:
             rate.start(now)
-        claim = lane.first.popleft() if lane.first else lane.retries.popleft()
+        claim = lane.pop()
         self._begin(lane)
         return claim
 
@@ -245,11 +271,10 @@ class Lanes:
         self._begin(lane)
 
     def _has_socket(self, lane: Lane) -> bool:
-        places = self.places
         if not lane.window.proven:
-            return self.unproven_in_flight < places.sockets * places.unproven_share
+            return self.unproven_in_flight < self._unproven_max
         # The more sockets are taken, the fewer one lane may have: there is always one for another.
-        return not lane.in_flight or lane.in_flight < (places.sockets - self.in_flight) // 4
+        return not lane.in_flight or lane.in_flight < (self.places.sockets - self.in_flight) // 4
 
     def _queue(self, lane: Lane) -> None:
         if not lane.queued and not lane.waking and (lane.first or lane.retries):
@@ -257,7 +282,8 @@ class Lanes:
             (self._first if lane.first else self._retries).append(lane)
 
     def _wake(self, now: Instant) -> None:
-        while self._waking and self._waking[0][0] <= now:
+        # Later than a rate limit can ask for: the clock was set back, so look at them all again.
+        while self._waking and not now < self._waking[0][0] <= now + LONGEST_WAIT:
             lane = self.by_endpoint.get(heapq.heappop(self._waking)[1])
             if lane is not None:
                 lane.waking = False
@@ -283,11 +309,23 @@ class Lanes:
             self.at_work -= 1
         if not proven:
             self.unproven_in_flight -= 1
+        if lane.queued and lane in self._crowded:
+            del self._crowded[lane]
+            lane.queued = False
         self._queue(lane)
-        if self._stalled:
-            stalled = self._stalled.popleft()
-            stalled.queued = False
-            self._queue(stalled)
+        if self._newcomers and self.unproven_in_flight < self._unproven_max:
+            self._bring_back(self._newcomers)
+        if self._crowded:
+            self._bring_back(self._crowded)
+
+    def _bring_back(self, stalled: OrderedDict[Lane, None]) -> None:
+        """Give the first that still has a claim its turn again."""
+        while stalled:
+            lane = stalled.popitem(last=False)[0]
+            lane.queued = False
+            self._queue(lane)
+            if lane.queued:
+                return
 
     def shed(self, lane: Lane, keep: int) -> list[Claim]:
         """Take back claims of a lane beyond `keep`; the caller releases them."""

@@ -113,13 +113,14 @@ class Client:
         return flight
 
     async def aclose(self) -> None:
-        """Give up what is under way, close every connection and wait until they are closed."""
+        """Give up what is under way and close all: the connections, and the resolver with them."""
         self._closed = asyncio.Event()
         for flight in list(self._flights):
             flight.cancel()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._resolver.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in list(self._open):
             connection.abort()
@@ -214,13 +215,9 @@ class Client:
         if flight.over:
             return
         duration = int((self.now() - flight.started) * 1000)
-        self._over(flight, Exchange(Kind.FAILED, reason, duration=duration, connect=flight.connect))
-
-    def _over(self, flight: Flight, exchange: Exchange) -> None:
-        flight.over = True
-        flight.connection = None
-        self._flights.discard(flight)
-        flight.done(exchange)
+        self.finish(
+            flight, Exchange(Kind.FAILED, reason, duration=duration, connect=flight.connect)
+        )
 
     def _sweep(self) -> None:
         """End what is over its limit; the only timer there is."""
@@ -235,13 +232,17 @@ class Client:
 
     # connection.Owner
 
-    def finish(
-        self, flight: Flight, exchange: Exchange, connection: Connection, now: float
-    ) -> None:
-        """Keep the connection if it is still good, then tell."""
-        if connection.open and self._closed is None:
+    def finish(self, flight: Flight, exchange: Exchange) -> None:
+        """Tell what came of it."""
+        flight.over = True
+        flight.connection = None
+        self._flights.discard(flight)
+        flight.done(exchange)
+
+    def keep(self, connection: Connection, now: float) -> None:
+        """Keep the connection for the next request to the same place."""
+        if self._closed is None:
             self._idle.put(connection, now)
-        self._over(flight, exchange)
 
     def opened(self, connection: Connection) -> None:
         """Count a connection that stands."""

@@ -8,6 +8,7 @@ time they are obtained (`judge`); the connection then goes to the very address t
 from __future__ import annotations
 
 import re
+import unicodedata
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
@@ -66,6 +67,7 @@ _LOOPBACK: Final = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMERIC: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 # IDNA 2003 and 2008 read these four differently (RFC 5894 section 7.2), so one URL means two hosts.
+_TABLES: Final = unicodedata.ucd_3_2_0
 _AMBIGUOUS: Final = frozenset("ßς\u200c\u200d")
 
 
@@ -163,7 +165,7 @@ def _split_port(authority: str, default: int) -> tuple[str, int]:
 def _literal(host: str) -> Address | None:
     """The address that a host is, None for a name; every form but the plain one is refused."""
     if host.startswith("["):
-        inner = host[1:-1]
+        inner = host[1:-1] if host.endswith("]") else ""
         if "%" in inner:
             raise _refuse("The address has a zone id (%...), which means nothing elsewhere.")
         try:
@@ -184,11 +186,11 @@ def _literal(host: str) -> Address | None:
 def _name(host: str) -> str:
     """A host name in lower-case ASCII."""
     if not host.isascii():
-        if not _AMBIGUOUS.isdisjoint(host.lower()):
+        if any(char in _AMBIGUOUS or _TABLES.category(char) == "Cn" for char in host.lower()):
             raise _refuse(f"The host {host!r} can be read in two ways. Write its xn-- form.")
         try:
-            # The standard library's codec maps by IDNA 2003. The four characters where 2008
-            # differs are refused above, and those newer than its tables it refuses itself.
+            # The standard library's codec knows IDNA 2003. What 2008 reads differently, and
+            # what is younger than the codec's tables, is refused above.
             host = host.encode("idna").decode("ascii")
         except UnicodeError:
             raise _refuse(

@@ -6,11 +6,12 @@ from collections import deque
 
 from marketbell.model import Instant, Millis
 
-_SECOND: Millis = 1000
+LONGEST_WAIT: Millis = 1000
+"""No rate limit lets anyone wait longer."""
 
 
 class RateLimit:
-    """At most `rate` starts in any second, however they are spread."""
+    """At most `rate` starts in any second, however they are spread, also when the clock is set back."""
 
     __slots__ = ("_starts", "rate")
 
@@ -23,14 +24,20 @@ class RateLimit:
         starts = self._starts
         if len(starts) < self.rate:
             return now
-        if starts[0] > now:  # the clock was set back: begin anew rather than wait for it
-            starts.clear()
-            return now
-        return max(now, starts[0] + _SECOND)
+        if starts[-1] > now:
+            self._set_back(now)
+        return max(now, self._starts[0] + LONGEST_WAIT)
 
     def start(self, now: Instant) -> None:
         """Count a start."""
+        if self._starts and self._starts[-1] > now:
+            self._set_back(now)
         self._starts.append(now)
+
+    def _set_back(self, now: Instant) -> None:
+        """The clock was set back: count as if the last start were made just now."""
+        by = self._starts[-1] - now
+        self._starts = deque((start - by for start in self._starts), maxlen=self.rate)
 
 
 class Window:
@@ -104,5 +111,5 @@ class Breaker:
         self.run += 1
         if self.opened or self.run >= self.failures:
             self.opened += 1
-            return now + self.rest * min(16, 1 << (self.opened - 1))
+            return now + self.rest * (1 << min(4, self.opened - 1))
         return 0

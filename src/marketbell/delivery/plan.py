@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -12,6 +13,9 @@ from marketbell.delivery.netguard import Networks, Target, check_url
 from marketbell.dialects.base import Dialect, Schedule, Signal
 from marketbell.errors import InvalidError
 from marketbell.model import Application, Endpoint, Millis, OrderOnFailure
+
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+"""An index into a list as RFC 6901 writes it; no payload has more elements."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,16 +122,13 @@ def order_key(payload: bytes, tokens: tuple[str, ...]) -> bytes | None:
     """
     try:
         value: object = msgspec.json.decode(payload)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     for token in tokens:
         if isinstance(value, dict) and token in value:
             value = value[token]
-        elif isinstance(value, list) and token.isascii() and token.isdigit():
-            index = int(token)
-            if index >= len(value):
-                return None
-            value = value[index]
+        elif isinstance(value, list) and _INDEX.fullmatch(token) and int(token) < len(value):
+            value = value[int(token)]
         else:
             return None
     text = msgspec.json.encode(value, order="sorted")

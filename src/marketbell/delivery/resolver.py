@@ -145,6 +145,7 @@ class Resolver:
             self._give_up(pending)
         for _ in range(self._started):
             self._work.put(None)
+        self._started = 0
 
     @property
     def _full(self) -> bool:

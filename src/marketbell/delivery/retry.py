@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import msgspec
@@ -13,6 +14,8 @@ THROTTLING = frozenset({429, 502, 503, 504})
 """Answers that ask for less: Standard Webhooks, "Retries" (which names 429, 502 and 504)."""
 
 GONE = 410
+
+_SECONDS_MAX = 10**9
 
 _DELIVERED = Verdict(state=DeliveryState.DELIVERED)
 _FAILED = Verdict(state=DeliveryState.FAILED)
@@ -95,17 +98,18 @@ def parse_retry_after(value: str | None, now: Instant) -> Millis | None:
     """
     A Retry-After header (RFC 9110, 10.2.3) as a wait from `now`; None if it says nothing usable.
 
-    Both of its forms are understood, seconds and a date; a date that has passed is 0.
+    Both of its forms are understood, seconds and a date (in any of the three spellings of RFC
+    9110, 5.6.7); a date that has passed is 0.
     """
     if value is None:
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return int(value[:10]) * 1000
+        return min(int(value[:20]), _SECONDS_MAX) * 1000
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if at.tzinfo is None:
-        return None
+        at = at.replace(tzinfo=UTC)
     return max(0, int(at.timestamp() * 1000) - now)

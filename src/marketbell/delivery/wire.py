@@ -53,11 +53,11 @@ def request_head(target: Target, headers: tuple[tuple[str, str], ...], length: i
                 return None
             if len(_KNOWN) < _KNOWN_LIMIT:
                 _KNOWN.add(name)
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-    count = len(headers)
-    # Counting line ends over the whole is quicker than looking into every value.
-    if lines.count("\r") != count or lines.count("\n") != count or "\0" in lines:
+    # One look at all values together is quicker than one at each.
+    values = "".join([value for _, value in headers])
+    if "\r" in values or "\n" in values or "\0" in values:
         return None
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
     text = (
         f"POST {target.target} HTTP/1.1\r\nHost: {target.host_header}\r\n"
         f"{lines}Content-Length: {length}\r\n\r\n"

@@ -18,12 +18,6 @@ _SUCCESS: Final = 0
 _PAGE: Final = 100
 
 
-class RefusedError(MarketbellError):
-    """The server answered a request of the demo otherwise than it must."""
-
-    code = "refused"
-
-
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt as the API lists it."""
 
@@ -54,7 +48,7 @@ class _Attempts(msgspec.Struct):
 
 
 class Client:
-    """The calls that the demo makes; each raises RefusedError unless it is answered as it must be."""
+    """The calls that the demo makes; each raises MarketbellError unless it is answered as it must be."""
 
     def __init__(self, url: str, token: str) -> None:
         self._http = httpx.AsyncClient(
@@ -134,7 +128,7 @@ class Client:
     def _require(self, response: httpx.Response, expected: int) -> None:
         if response.status_code != expected:
             request = response.request
-            raise RefusedError(
+            raise MarketbellError(
                 f"{request.method} {request.url.path} was answered {response.status_code}"
                 f" and not {expected}: {response.text[:500]}"
             )

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from marketbell.delivery import reasons
 from marketbell.demo.client import Recorded
 from marketbell.demo.receiver import TARGET
 from marketbell.demo.script import SCRIPT, Errand, Step
@@ -20,6 +21,9 @@ EARLY_MAX: Final[Millis] = 2
 
 LATE_MAX: Final[Millis] = 100
 """Real milliseconds that an attempt may be late on a busy machine."""
+
+_SAID: Final = {Step.HANG: reasons.ANSWER_TIMED_OUT, Step.REFUSE: reasons.CONNECT_REFUSED}
+"""How the attempts without an answer must read."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +101,8 @@ def _judge_attempts(progress: Progress) -> Iterator[str]:
         if attempt.succeeded != (step is Step.GOOD):
             verdict = "a success" if attempt.succeeded else "a failure"
             yield f"attempt {number} ({step}) is on record as {verdict}"
+        if step in _SAID and not attempt.response.startswith(_SAID[step]):
+            yield f"attempt {number} ({step}) says {attempt.response!r}"
         if attempt.endpoint != progress.endpoint:
             yield f"attempt {number} went to another endpoint"
     if [one.id for one in attempts] != [one.id for one in progress.at_endpoint]:

@@ -92,9 +92,7 @@ def delete_application(
 ) -> None:
     """See Applications.delete_application."""
     application = find_application(transaction, organization, ref)
-    endpoints: Any = transaction.rows(
-        _SQL["endpoint_states"], {"application_id": application.id}
-    )
+    endpoints: Any = transaction.rows(_SQL["endpoint_states"], {"application_id": application.id})
     for endpoint_id, _order_on_failure in endpoints:
         remove(transaction, application.id, endpoint_id, now=now)
     transaction.change(_SQL["application_delete"], {"id": application.id, "now": now})
@@ -111,5 +109,3 @@ def _refuse_taken_uid(
     )
     if row is not None and row[0] != own:
         raise ConflictError(f"An application with the uid {uid!r} exists already.")
-
-

@@ -162,7 +162,7 @@ def _secrets(
     rows: Any = transaction.rows(_SQL["secrets"], {"id": endpoint_id})
     return tuple(
         SigningKey(
-            kind=kind, secret=box.open(sealed, secret_purpose(public_id)), expires_at=expires_at
+            kind=kind, secret=box.open(sealed, _secret_purpose(public_id)), expires_at=expires_at
         )
         for kind, sealed, expires_at in rows
         if now is None or expires_at is None or expires_at > now
@@ -220,8 +220,12 @@ def endpoint_values(box: Box, public_id: str, draft: EndpointDraft) -> dict[str,
     }
 
 
-def secret_purpose(public_id: str) -> bytes:
-    """What an endpoint's secrets are sealed for: they open for no other endpoint."""
+def secret_values(box: Box, public_id: str, key: SigningKey) -> dict[str, Value]:
+    """The columns of a new current secret; it opens for no other endpoint."""
+    return {"kind": key.kind, "sealed": box.seal(key.secret, _secret_purpose(public_id))}
+
+
+def _secret_purpose(public_id: str) -> bytes:
     return b"secret:" + public_id.encode()
 
 

@@ -14,7 +14,7 @@ from marketbell.store.configuration import (
     endpoint_of,
     endpoint_values,
     find_endpoint_id,
-    secret_purpose,
+    secret_values,
     slot_of,
 )
 from marketbell.store.once import once
@@ -62,11 +62,12 @@ def create_endpoint(
             },
         )
         held_until = NEVER if draft.disabled or draft.paused else 0
-        transaction.change(
-            _SQL["lane_insert"], {"id": key, "slot": slot, "held_until": held_until}
-        )
+        transaction.change(_SQL["lane_insert"], {"id": key, "slot": slot, "held_until": held_until})
         if draft.secret is not None:
-            _add_secret(transaction, box, key, public_id, draft.secret, now)
+            transaction.change(
+                _SQL["secret_insert"],
+                {"id": key, "now": now, **secret_values(box, public_id, draft.secret)},
+            )
         _announce(transaction, application_id, key)
         return endpoint_by_id(transaction, box, key)
 
@@ -110,7 +111,10 @@ def update_endpoint(
     )
     if draft.secret is not None:
         transaction.change(_SQL["secret_drop"], {"id": key})
-        _add_secret(transaction, box, key, before.public_id, draft.secret, now)
+        transaction.change(
+            _SQL["secret_insert"],
+            {"id": key, "now": now, **secret_values(box, before.public_id, draft.secret)},
+        )
     _move_lane(
         transaction,
         key,
@@ -131,9 +135,7 @@ def delete_endpoint(
     transaction: Transaction, application_id: int, ref: str, *, now: Instant
 ) -> None:
     """See Endpoints.delete_endpoint; what is pending is cancelled by retention, in small batches."""
-    remove(
-        transaction, application_id, find_endpoint_id(transaction, application_id, ref), now=now
-    )
+    remove(transaction, application_id, find_endpoint_id(transaction, application_id, ref), now=now)
 
 
 def rotate_secret(
@@ -159,12 +161,13 @@ def rotate_secret(
             "wait for the overlap of one to end, or rotate without an overlap."
         )
     if overlaps:
-        transaction.change(
-            _SQL["secret_retire"], {"id": endpoint_id, "expires_at": overlap_until}
-        )
+        transaction.change(_SQL["secret_retire"], {"id": endpoint_id, "expires_at": overlap_until})
     else:
         transaction.change(_SQL["secret_drop"], {"id": endpoint_id})
-    _add_secret(transaction, box, endpoint_id, public_id[0], key, now)
+    transaction.change(
+        _SQL["secret_insert"],
+        {"id": endpoint_id, "now": now, **secret_values(box, public_id[0], key)},
+    )
     transaction.change(_SQL["endpoint_changed"], {"id": endpoint_id, "now": now})
     _announce(transaction, application_id, endpoint_id)
 
@@ -209,28 +212,7 @@ def _move_lane(
         transaction.change(_QUEUE["lane_hold"], {"endpoint_id": endpoint_id, "until": NEVER})
         return
     due: Any = transaction.row(_QUEUE["delivery_next_due"], {"endpoint_id": endpoint_id})
-    transaction.change(
-        _QUEUE["lane_unhold"], {"endpoint_id": endpoint_id, "next_at": due[0]}
-    )
-
-
-def _add_secret(
-    transaction: Transaction,
-    box: Box,
-    endpoint_id: int,
-    public_id: str,
-    key: SigningKey,
-    now: Instant,
-) -> None:
-    transaction.change(
-        _SQL["secret_insert"],
-        {
-            "id": endpoint_id,
-            "kind": key.kind,
-            "sealed": box.seal(key.secret, secret_purpose(public_id)),
-            "now": now,
-        },
-    )
+    transaction.change(_QUEUE["lane_unhold"], {"endpoint_id": endpoint_id, "next_at": due[0]})
 
 
 def _refuse_taken_uid(

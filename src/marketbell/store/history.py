@@ -18,7 +18,15 @@ from marketbell.model import (
     Outcome,
     Trigger,
 )
-from marketbell.store.base import AttemptFilter, AttemptRow, MessageFilter, Once, Page, Repeated, Slice
+from marketbell.store.base import (
+    AttemptFilter,
+    AttemptRow,
+    MessageFilter,
+    Once,
+    Page,
+    Repeated,
+    Slice,
+)
 from marketbell.store.configuration import find_endpoint_id
 from marketbell.store.once import once
 from marketbell.store.paging import Span, span_of_ids
@@ -32,10 +40,18 @@ _QUEUE = statements("sqlite", "queue")
 
 _ENCODE = msgspec.json.Encoder()
 
-MESSAGE_SLACK_MS: Final = 60_000
-"""How much later than it was made a message may be kept, and still be found by its time."""
-ATTEMPT_SLACK_MS: Final = 600_000
-"""How much later than it was made an attempt may be recorded, and still be found by its time."""
+
+class _Kind(msgspec.Struct, frozen=True):
+    """How rows of one kind are found by their time."""
+
+    table: str
+    prefix: str
+    slack: Millis
+    """How much later than it was made a row may be committed, and still be found by its time."""
+
+
+_MESSAGES: Final = _Kind("message", ids.MESSAGE, 60_000)
+_ATTEMPTS: Final = _Kind("attempt", ids.ATTEMPT, 600_000)
 
 
 def message(transaction: Transaction, application_id: int, ref: str) -> Message:
@@ -47,19 +63,12 @@ def messages(
     transaction: Transaction, application_id: int, which: MessageFilter, page: Page
 ) -> Slice[Message]:
     """See History.messages; a filter by time reads only that time's messages, and a minute around."""
-    span = span_of_ids(
-        transaction, _SQL["message_position"], ids.MESSAGE, page, descending=True
-    )
-    span = _within(
-        transaction, span, "message", ids.MESSAGE, which.since, which.until, MESSAGE_SLACK_MS
-    )
+    span = _span(transaction, _MESSAGES, which, page)
     rows: Any = transaction.rows(
         _SQL[f"messages_{span.way}"],
         {"application_id": application_id, **_filter(which), **span.values},
     )
-    return span.slice(
-        rows, lambda row: _message(transaction, row[0], content=which.with_content)
-    )
+    return span.slice(rows, lambda row: _message(transaction, row[0], content=which.with_content))
 
 
 def attempts(
@@ -68,12 +77,7 @@ def attempts(
     """See History.attempts. ValueError if neither a message nor an endpoint is named."""
     if which.message_id is None and which.endpoint_id is None:
         raise ValueError("attempts are listed by message or by endpoint")
-    span = span_of_ids(
-        transaction, _SQL["attempt_position"], ids.ATTEMPT, page, descending=True
-    )
-    span = _within(
-        transaction, span, "attempt", ids.ATTEMPT, which.since, which.until, ATTEMPT_SLACK_MS
-    )
+    span = _span(transaction, _ATTEMPTS, which, page)
     of = "endpoint" if which.message_id is None else "message"
     rows: Any = transaction.rows(
         _SQL[f"attempts_of_{of}_{span.way}"],
@@ -87,9 +91,7 @@ def attempts(
             **span.values,
         },
     )
-    return span.slice(
-        rows, lambda row: _attempt(transaction, row[0], content=which.with_content)
-    )
+    return span.slice(rows, lambda row: _attempt(transaction, row[0], content=which.with_content))
 
 
 def delivery_states(transaction: Transaction, message_id: int) -> dict[str, DeliveryState]:
@@ -106,7 +108,7 @@ def resend(
     *,
     now: Instant,
     mark: Once | None = None,
-) -> None | Repeated:
+) -> Repeated | None:
     """See History.resend; an endpoint that never had the message gets it, too."""
     return once(
         transaction,
@@ -197,28 +199,24 @@ def _filter(which: MessageFilter | AttemptFilter) -> dict[str, Value]:
     }
 
 
-def _within(
-    transaction: Transaction,
-    span: Span[int],
-    table: str,
-    prefix: str,
-    since: Instant | None,
-    until: Instant | None,
-    slack: Millis,
+def _span(
+    transaction: Transaction, kind: _Kind, which: MessageFilter | AttemptFilter, page: Page
 ) -> Span[int]:
     """
-    The span between two instants, so that no rows of other times are read.
+    The span of a page, newest first, between two instants, so that no rows of other times are read.
 
     Keys rise in order of commits and public ids in order of making. What was made before
     `since - slack` was committed before anything of `since`, and likewise at the other end.
     """
+    position = _SQL[f"{kind.table}_position"]
+    span = span_of_ids(transaction, position, kind.prefix, page, descending=True)
     low, high = span.low, span.high
-    if since is not None:
-        start = ids.smallest_at(prefix, since - slack)
-        row: Any = transaction.row(_SQL[f"{table}_before"], {"public_id": start})
+    if which.since is not None:
+        start = ids.smallest_at(kind.prefix, which.since - kind.slack)
+        row: Any = transaction.row(_SQL[f"{kind.table}_before"], {"public_id": start})
         low = low if row is None else max(low, row[0])
-    if until is not None:
-        end = ids.smallest_at(prefix, until + slack)
-        row = transaction.row(_SQL[f"{table}_position"], {"public_id": end})
+    if which.until is not None:
+        end = ids.smallest_at(kind.prefix, which.until + kind.slack)
+        row = transaction.row(position, {"public_id": end})
         high = high if row is None else min(high, row[0])
     return msgspec.structs.replace(span, low=low, high=high)

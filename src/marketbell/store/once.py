@@ -7,13 +7,10 @@ from typing import TypeVar
 
 from marketbell.model import Instant
 from marketbell.store.base import Once, Repeated
-from marketbell.store.marks import Marks, buckets, used_with_another_body
-from marketbell.store.statements import statements
+from marketbell.store.marks import used_with_another_body
 from marketbell.store.transaction import Transaction
 
 T = TypeVar("T")
-
-_SQL = statements("sqlite", "queue")
 
 
 def once(
@@ -28,7 +25,7 @@ def once(
     if mark is None:
         return make()
     idempotency = mark.idempotency
-    found = Marks().find(transaction, [idempotency.key], idempotency.auto, now)
+    found = transaction.marks.find(transaction, [idempotency.key], idempotency.auto, now)
     before = found.get(idempotency.key)
     if before is not None:
         body, _message_id, answer = before
@@ -36,14 +33,7 @@ def once(
             raise used_with_another_body()
         return Repeated(answer)
     made = make()
-    transaction.change(
-        _SQL["idempotency_insert"],
-        (
-            buckets(idempotency.auto, now)[0],
-            idempotency.key,
-            idempotency.body,
-            None,
-            mark.render(made),
-        ),
+    transaction.marks.put(
+        transaction, [(idempotency, now, (idempotency.body, None, mark.render(made)))]
     )
     return made

@@ -91,6 +91,4 @@ def _span(
     if below is not None:
         high = place(below)[1]
     reverse = page.before is not None and page.after is None
-    return Span(
-        low=low, high=high, down=descending != reverse, reverse=reverse, limit=page.limit
-    )
+    return Span(low=low, high=high, down=descending != reverse, reverse=reverse, limit=page.limit)

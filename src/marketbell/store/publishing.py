@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from marketbell.errors import ConflictError, MarketbellError, NotFoundError, StaleError
-from marketbell.model import NEVER, Claim, Message, Millis, Trigger
+from marketbell.model import NEVER, Claim, Instant, Message, Millis, Trigger
 from marketbell.store.base import Idempotency, Publication, Published
-from marketbell.store.marks import Marks, buckets, used_with_another_body
+from marketbell.store.marks import Mark, used_with_another_body
 from marketbell.store.rows import encode_names, message_of
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Row, Transaction
@@ -56,17 +56,14 @@ class Publisher:
     def __init__(self, last_message_id: int, payload_retention: Millis) -> None:
         self.last_id = last_message_id
         self._payload_retention = payload_retention
-        self.marks = Marks()
 
     def keep(self, transaction: Transaction, works: Sequence[PublishWork]) -> None:
         """Run every publication of `works`; their verdicts are put into the works."""
         keeping = _Keeping(transaction, self.last_id, self._payload_retention)
-        keeping.look_up(self.marks, [p for work in works for p in work.publications])
+        keeping.look_up([p for work in works for p in work.publications])
         for work in works:
             work.verdicts = [keeping.judge(publication) for publication in work.publications]
         keeping.write()
-        for bucket in keeping.buckets:
-            self.marks.wrote(bucket)
         self.last_id = keeping.last_id
 
 
@@ -80,18 +77,16 @@ class _Keeping:
         self._revisions: dict[int, int | None] = {}
         self._marks: dict[bytes, tuple[bytes, int | None]] = {}
         self._kept: dict[int, Message] = {}
-        self.buckets: set[int] = set()
-        """Those that a mark is put into."""
         self._event_ids: set[tuple[int, str]] = set()
         self._busy_keys: set[tuple[int, bytes]] = set()
         self._messages: list[Row] = []
         self._payloads: list[Row] = []
         self._expiries: list[Row] = []
         self._deliveries: list[Row] = []
-        self._idempotencies: list[Row] = []
+        self._made: list[tuple[Idempotency, Instant, Mark]] = []
         self._lanes: dict[int, int] = {}
 
-    def look_up(self, marks: Marks, publications: Sequence[Publication]) -> None:
+    def look_up(self, publications: Sequence[Publication]) -> None:
         """Find what earlier requests left under the keys of all these, in one query per bucket."""
         for auto in (True, False):
             asked = [
@@ -101,7 +96,9 @@ class _Keeping:
             ]
             if asked:
                 now = max(at for _key, at in asked)
-                found = marks.find(self._transaction, [key for key, _at in asked], auto, now)
+                found = self._transaction.marks.find(
+                    self._transaction, [key for key, _at in asked], auto, now
+                )
                 self._marks.update({key: (mark[0], mark[1]) for key, mark in found.items()})
 
     def judge(self, publication: Publication) -> Published | MarketbellError:
@@ -118,11 +115,9 @@ class _Keeping:
         self.last_id += 1
         kept = msgspec.structs.replace(message, id=self.last_id)
         if mark is not None:
-            bucket = buckets(mark.auto, message.created_at)[0]
-            self.buckets.add(bucket)
             self._marks[mark.key] = (mark.body, kept.id)
             self._kept[kept.id] = kept
-            self._idempotencies.append((bucket, mark.key, mark.body, kept.id, None))
+            self._made.append((mark, message.created_at, (mark.body, kept.id, None)))
         if message.event_id is not None:
             self._event_ids.add((message.application_id, message.event_id))
         self._messages.append(
@@ -153,9 +148,8 @@ class _Keeping:
             transaction.change_many(_SQL["payload_expiry_insert"], self._expiries)
         if self._deliveries:
             transaction.change_many(_SQL["delivery_insert"], self._deliveries)
-        if self._idempotencies:
-            self._idempotencies.sort()
-            transaction.change_many(_SQL["idempotency_insert"], self._idempotencies)
+        if self._made:
+            transaction.marks.put(transaction, self._made)
         for endpoint_id, due_at in sorted(self._lanes.items()):
             transaction.change(_SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at})
 

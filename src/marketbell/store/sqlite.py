@@ -16,9 +16,10 @@ import apsw
 import msgspec
 
 from marketbell.errors import LockedError, OutcomeUnknownError, StoreError, UnavailableError
-from marketbell.model import Millis
+from marketbell.model import Instant, Millis
 from marketbell.store.base import Change
 from marketbell.store.batch import DataFault, Effect, Work
+from marketbell.store.marks import Marks
 from marketbell.store.publishing import Publisher, PublishWork
 from marketbell.store.recording import RecordWork, record
 from marketbell.store.statements import statements
@@ -73,7 +74,9 @@ def open_writer(options: SqliteOptions) -> apsw.Connection:
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = off")
         connection.execute(f"pragma cache_size = -{options.cache_bytes // 1000}")
-        connection.execute("pragma temp_store = memory")
+        connection.execute("pragma temp_store = file")
+        connection.execute("pragma temp.cache_size = -8000")
+        connection.execute("pragma temp.journal_mode = memory")
         connection.execute("pragma journal_size_limit = 67108864")
     except apsw.Error as error:
         raise store_error(error) from error
@@ -107,15 +110,16 @@ _DATA_FAULTS = (
 class SqliteExecutor:
     """Runs a group commit on the writing connection."""
 
-    def __init__(self, connection: apsw.Connection, options: SqliteOptions) -> None:
+    def __init__(self, connection: apsw.Connection, options: SqliteOptions, now: Instant) -> None:
         self._connection = connection
+        self._marks = Marks(Transaction(connection), now)
         last: Any = connection.execute(_SQL["last_message_id"]).fetchall()
         self._publisher = Publisher(last[0][0], options.payload_retention)
 
     def commit(self, works: Sequence[Work]) -> list[Change]:
         """Results first, then publications, then everything else in order of arrival."""
         connection = self._connection
-        transaction = Transaction(connection)
+        transaction = Transaction(connection, self._marks)
         before = self._publisher.last_id
         try:
             connection.execute("begin immediate")

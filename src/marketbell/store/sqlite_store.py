@@ -78,7 +78,7 @@ class SqliteStore(SqliteResources):
                 self.lost_at_open = claiming.lose_all(
                     Transaction(self._connection), clock.now(), limits.lost_claims
                 )
-            executor = SqliteExecutor(self._connection, options)
+            executor = SqliteExecutor(self._connection, options, clock.now())
         except BaseException:
             self._lock_file.close()
             raise

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import apsw
 
 from marketbell.store.base import Change
+
+if TYPE_CHECKING:
+    from marketbell.store.marks import Marks
 
 Value: TypeAlias = int | float | bytes | str | None
 Row: TypeAlias = tuple[Value, ...]
@@ -22,8 +25,13 @@ class Transaction:
     by the database, which is opened read-only.
     """
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    marks: Marks
+    """The once-only marks; the writer's transactions have them, no reader's does."""
+
+    def __init__(self, connection: apsw.Connection, marks: Marks | None = None) -> None:
         self._connection = connection
+        if marks is not None:
+            self.marks = marks
         self._execute = connection.execute
         self._executemany = connection.executemany
         self.changes: list[Change] = []

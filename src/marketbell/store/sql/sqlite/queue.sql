@@ -8,19 +8,52 @@ select coalesce(max(id), 0) from message;
 -- The revision that a fan-out must have been matched at.
 select revision from application where id = :application_id and deleted_at is null;
 
--- name: idempotency_bucket
--- Whether a bucket holds anything.
-select 1 from idempotency where bucket = :bucket limit 1;
+-- name: mark_table
+-- The index over the keys of marks; it lives as long as the writing connection.
+create temp table mark (
+  bucket integer not null,
+  key blob not null,
+  sequence integer not null,
+  primary key (bucket, key)
+) without rowid;
 
--- name: idempotency_find
+-- name: mark_load
+-- Index the marks of one bucket.
+insert or ignore into temp.mark (bucket, key, sequence)
+select bucket, key, sequence from idempotency where bucket = :bucket;
+
+-- name: mark_bucket
+-- Whether a bucket holds anything.
+select 1 from temp.mark where bucket = :bucket limit 1;
+
+-- name: mark_last
+-- The highest sequence of a bucket.
+select coalesce(max(sequence), 0) from idempotency where bucket = :bucket;
+
+-- name: mark_find
 -- Earlier requests with one of these keys, given as a JSON list of hexadecimal digits.
 select i.key, i.body, i.message_id, i.answer
-from json_each(:keys) as j cross join idempotency as i
-where i.bucket = :bucket and i.key = unhex(j.value);
+from json_each(:keys) as j
+cross join temp.mark as m on m.bucket = :bucket and m.key = unhex(j.value)
+cross join idempotency as i on i.bucket = m.bucket and i.sequence = m.sequence and i.key = m.key;
+
+-- name: mark_insert
+-- Index a mark.
+insert or replace into temp.mark (bucket, key, sequence) values (?, ?, ?);
+
+-- name: mark_drop
+-- Take a part of a bucket that is over out of the index.
+delete from temp.mark where (bucket, key) in (
+  select bucket, key from temp.mark where bucket = :bucket limit :limit);
+
+-- name: mark_oldest
+-- The buckets that the index begins with, of each kind.
+select min(bucket) from temp.mark where bucket % 2 = :kind;
 
 -- name: idempotency_insert
 -- Mark a request as made.
-insert into idempotency (bucket, key, body, message_id, answer) values (?, ?, ?, ?, ?);
+insert into idempotency (bucket, sequence, key, body, message_id, answer)
+values (?, ?, ?, ?, ?, ?);
 
 -- name: event_id_taken
 -- Whether the application has a message with this eventId.
@@ -192,8 +225,9 @@ where message_id = :message_id and endpoint_id = :endpoint_id and claim_number =
   and state = 'sending';
 
 -- name: lane_hold
--- A lane rests until then.
-update lane set held_until = :until, next_at = iif(next_at is null, null, max(next_at, :until))
+-- A lane rests until then; one that is paused or disabled rests on.
+update lane set held_until = iif(held_until >= 4611686018427387904, held_until, :until),
+  next_at = iif(next_at is null, null, max(next_at, :until))
 where endpoint_id = :endpoint_id;
 
 -- name: lane_unhold

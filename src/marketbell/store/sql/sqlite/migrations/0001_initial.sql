@@ -24,6 +24,7 @@ create table application (
 create unique index application_uid on application (organization, uid)
   where uid is not null and deleted_at is null;
 create index application_organization on application (organization, id);
+create index application_deleted on application (id) where deleted_at is not null;
 
 create table endpoint (
   id integer primary key,
@@ -55,6 +56,7 @@ create table endpoint (
 create unique index endpoint_uid on endpoint (application_id, uid)
   where uid is not null and deleted_at is null;
 create index endpoint_application on endpoint (application_id, id);
+create index endpoint_deleted on endpoint (id) where deleted_at is not null;
 
 -- Secrets are ciphertext; the sealed bytes begin with the id of the key that sealed them.
 create table secret (
@@ -66,6 +68,7 @@ create table secret (
   created_at integer not null
 ) strict;
 create index secret_endpoint on secret (endpoint_id, id);
+create index secret_expiry on secret (expires_at) where expires_at is not null;
 
 create table event_type (
   organization text not null,
@@ -119,15 +122,19 @@ create table held_key (
   message_id integer not null,
   primary key (endpoint_id, order_key)
 ) strict, without rowid;
+create index held_key_message on held_key (message_id);
 
--- Once-only marks of POSTs, in buckets of time that are dropped whole.
+-- Once-only marks of POSTs, in buckets of time that are dropped whole. Rows stand in order of
+-- arrival: random keys in an index of this file would cost a page of log each. The index over the
+-- keys is a temporary table of the writing connection, made anew when the file is opened.
 create table idempotency (
   bucket integer not null,
+  sequence integer not null,
   key blob not null,
   body blob not null,
   message_id integer,
   answer blob,
-  primary key (bucket, key)
+  primary key (bucket, sequence)
 ) strict, without rowid;
 
 -- history ---------------------------------------------------------------------------------

@@ -1,0 +1,327 @@
+"""One run of the benchmarks: its options, its helpers' processes, and a measured pass over a server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import ssl
+import sys
+import tempfile
+import time
+from array import array
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import apsw
+import msgspec
+
+from benchmarks import wire
+from benchmarks.load import Load, Outcome, percentile
+from benchmarks.report import Report
+from benchmarks.sink import Sink
+from benchmarks.target import Target
+
+CONCURRENCY: Final = 64
+BATCH: Final = 100
+_SETTLE_S: Final = 60.0
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller of a run may choose."""
+
+    seconds: float = 5.0
+    """How long each measured pass lasts."""
+    waiting: int = 1_000_000
+    endpoints: int = 10_000
+    drained: int = 200_000
+    profile: bool = False
+    folder: Path = Path(tempfile.gettempdir())
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """What one measured pass over a running server gave."""
+
+    messages: int
+    rate: float
+    """Messages accepted, delivered and recorded per second, until the last one was delivered."""
+    accepted_rate: float
+    """Messages accepted per second, while they were being sent."""
+    cpu_us: float
+    """The server's CPU time per message."""
+    accept_p50_ms: float
+    accept_p99_ms: float
+
+
+class Delays(msgspec.Struct, frozen=True):
+    """How long messages took, in milliseconds."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    longest_ms: float
+    messages: int
+
+
+class Bench:
+    """What the scenarios of one run share."""
+
+    def __init__(self, options: Options, report: Report, say: Callable[[str], None]) -> None:
+        self.options = options
+        self.report = report
+        self.say = say
+        self.limits: dict[str, float] = {}
+        """Rates of the load client, the bare server and the bare client, of this run."""
+        self.ingest_rate = 0.0
+        """What the scenario `ingest` reached; others load at a share of it."""
+        self.rss_peak = 0
+
+    @contextlib.asynccontextmanager
+    async def target(self, scenario: str, *, extra_ca: Path | None = None) -> AsyncIterator[Target]:
+        """A server that is not started yet, on a database of its own."""
+        folder = Path(tempfile.mkdtemp(prefix="marketbell-bench-", dir=self.options.folder))
+        profile = folder / "profile.json" if self.options.profile else None
+        target = Target(folder, profile=profile, extra_ca=extra_ca)
+        self.say(f"{scenario}: starting a server")
+        try:
+            yield target
+        finally:
+            code = await target.stop()
+            if code != 0:
+                self.fault(f"{scenario}: the server ended with exit code {code}")
+            self.rss_peak = max(self.rss_peak, target.rss_peak)
+            await asyncio.to_thread(shutil.rmtree, folder)
+
+    def fault(self, text: str) -> None:
+        """Note something that must not be."""
+        self.report.faults.append(text)
+        self.say(text)
+
+    def requests(
+        self, target: Target, applications: Sequence[str], first: int = 0
+    ) -> Callable[[int], bytes]:
+        """Makes the request with a number: one message, to the applications in turn."""
+        host, port = target.address
+        makers = [
+            wire.Requests(f"{host}:{port}", f"/api/v1/app/{one}/msg", token=target.token).request
+            for one in applications
+        ]
+        count = len(makers)
+
+        def request(number: int) -> bytes:
+            body = b'{"eventType":"order.paid","payload":%b}' % wire.payload(first + number)
+            return makers[number % count](body)
+
+        return request
+
+    def batches(self, target: Target, applications: Sequence[str]) -> Callable[[int], bytes]:
+        """Makes the request with a number: a batch of messages, to the applications in turn."""
+        host, port = target.address
+        makers = [
+            wire.Requests(
+                f"{host}:{port}", f"/api/v1/app/{one}/msg/batch", token=target.token
+            ).request
+            for one in applications
+        ]
+        count = len(makers)
+
+        def request(number: int) -> bytes:
+            messages = b",".join(
+                b'{"eventType":"order.paid","payload":%b}' % wire.payload(number * BATCH + place)
+                for place in range(BATCH)
+            )
+            return makers[number % count](b'{"messages":[%b]}' % messages)
+
+        return request
+
+    async def measure(
+        self,
+        scenario: str,
+        target: Target,
+        sink: Sink,
+        request: Callable[[int], bytes],
+        *,
+        each: int = 1,
+        concurrency: int = CONCURRENCY,
+        warm_s: float = 1.0,
+    ) -> Pass:
+        """
+        Load the server for the run's seconds, with `each` messages in a request, and check what came.
+
+        The server is warm when it begins: connections stand, its windows are open.
+        """
+        seconds = self.options.seconds
+        sink.expect(int((seconds + warm_s) * 60_000))
+        load = Load(*target.address, request, concurrency=concurrency)
+        await load.connect()
+        before_warm = _attempts(target.db)
+        warm = await load.closed(warm_s)
+        warmed = warm.answered * each
+        await sink.until(warmed, within_s=_SETTLE_S)
+        self.say(f"{scenario}: measuring for {seconds:g} s")
+        profiled = target.profile is not None
+        if profiled:
+            os.kill(target.pid, signal.SIGUSR1)
+        before, begun = target.usage(), time.monotonic()
+        outcome = await load.closed(seconds)
+        messages = outcome.answered * each
+        came = await sink.until(warmed + messages, within_s=_SETTLE_S)
+        after = target.usage()
+        if profiled and target.profile is not None:
+            os.kill(target.pid, signal.SIGUSR2)
+            await asyncio.sleep(0.5)
+            self.report.add_profile(scenario, target.profile, messages)
+        await load.aclose()
+        self._check(scenario, sink, outcome, warmed + messages, came=came)
+        await self._check_recorded(scenario, target, warmed + messages, before_warm)
+        return Pass(
+            messages=messages,
+            rate=messages / (max(sink.last_at, begun + outcome.seconds) - begun),
+            accepted_rate=messages / outcome.seconds,
+            cpu_us=(after.cpu_s - before.cpu_s) / messages * 1e6,
+            accept_p50_ms=outcome.percentile(0.5) * 1000,
+            accept_p99_ms=outcome.percentile(0.99) * 1000,
+        )
+
+    async def delays(
+        self,
+        scenario: str,
+        target: Target,
+        sink: Sink,
+        request: Callable[[int], bytes],
+        rate: float,
+        *,
+        counts: Callable[[int], bool] = lambda _serial: True,
+    ) -> Delays:
+        """From the 202 to the first byte at the receiver, at a fixed rate of messages."""
+        seconds = self.options.seconds
+        total = int(rate * (seconds + 1)) + 1000
+        sink.expect(total)
+        accepted: array[float] = array("d", bytes(8 * total))
+        load = Load(*target.address, request, concurrency=CONCURRENCY)
+
+        def on_answer(number: int, status: int, _answer: bytes, now: float) -> None:
+            if status == 202:
+                accepted[number] = now
+
+        load.on_answer = on_answer
+        await load.connect()
+        self.say(f"{scenario}: {rate:,.0f} messages/s for {seconds:g} s")
+        warm = await load.open(rate, 1.0)
+        outcome = await load.open(rate, seconds)
+        wanted = sum(1 for n in range(warm.sent + outcome.sent) if accepted[n] and counts(n))
+        limit = time.monotonic() + _SETTLE_S
+        while time.monotonic() < limit:
+            if sum(1 for n in range(len(accepted)) if sink.first_at[n] and counts(n)) >= wanted:
+                break
+            await asyncio.sleep(0.2)
+        await load.aclose()
+        if outcome.unsent or outcome.statuses.keys() - {202}:
+            self.fault(f"{scenario}: {outcome.unsent} not sent, answers {outcome.statuses}")
+        waits = array(
+            "d",
+            (
+                max(0.0, sink.first_at[n] - accepted[n])
+                for n in range(warm.sent, warm.sent + outcome.sent)
+                if accepted[n] and sink.first_at[n] and counts(n)
+            ),
+        )
+        missing = sum(
+            1 for n in range(len(accepted)) if accepted[n] and not sink.first_at[n] and counts(n)
+        )
+        if missing:
+            self.fault(f"{scenario}: {missing} messages were accepted and did not arrive")
+        return Delays(
+            p50_ms=percentile(waits, 0.5) * 1000,
+            p95_ms=percentile(waits, 0.95) * 1000,
+            p99_ms=percentile(waits, 0.99) * 1000,
+            longest_ms=max(waits, default=0.0) * 1000,
+            messages=len(waits),
+        )
+
+    def _check(
+        self, scenario: str, sink: Sink, outcome: Outcome, messages: int, *, came: bool
+    ) -> None:
+        wrong = {status: count for status, count in outcome.statuses.items() if status != 202}
+        if wrong or outcome.lost:
+            self.fault(f"{scenario}: answers {wrong}, {outcome.lost} connections lost")
+        if not came:
+            self.fault(f"{scenario}: {messages - sink.count} messages did not arrive in time")
+        if sink.doubled:
+            self.fault(f"{scenario}: {sink.doubled} messages arrived more than once")
+        if came and sink.unique != messages:
+            self.fault(f"{scenario}: {messages - sink.unique} messages were lost")
+
+    async def _check_recorded(
+        self, scenario: str, target: Target, messages: int, before: int
+    ) -> None:
+        limit = time.monotonic() + 10.0
+        recorded = 0
+        while recorded < messages and time.monotonic() < limit:
+            recorded = await asyncio.to_thread(_attempts, target.db) - before
+            await asyncio.sleep(0.1)
+        if recorded != messages:
+            self.fault(f"{scenario}: {recorded} of {messages} attempts are on record")
+
+
+def _attempts(db: Path) -> int:
+    """Accepted attempts on disk, by a reader of our own."""
+    connection = apsw.Connection(str(db), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        (count,) = next(
+            connection.execute("select count(*) from attempt where outcome = 'accepted'")
+        )
+        assert isinstance(count, int)
+        return count
+    finally:
+        connection.close()
+
+
+@contextlib.asynccontextmanager
+async def child(*arguments: str) -> AsyncIterator[list[int]]:
+    """A helper process of ours, and the ports that it listens on."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        yield [int(port) for port in line.split()]
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def measured(*arguments: str) -> dict[str, float]:
+    """What a helper process of ours prints as JSON when it is done."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    answer, _ = await process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"{arguments[0]} ended with {process.returncode}")
+    figures: dict[str, float] = json.loads(answer)
+    return figures
+
+
+@contextlib.asynccontextmanager
+async def receiver(
+    *, ports: int = 1, tls: ssl.SSLContext | None = None, close_after: int = 0
+) -> AsyncIterator[Sink]:
+    """A sink in this process, on the load's core."""
+    sink = Sink(close_after=close_after)
+    await sink.start(ports=ports, tls=tls)
+    try:
+        yield sink
+    finally:
+        sink.aclose()
+
+
+def core(number: int) -> list[str]:
+    """Arguments that pin a helper process."""
+    return ["--core", str(number)]

@@ -1,0 +1,353 @@
+"""The scenarios: what is measured, against which target, as a share of which limit."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Final, TypeAlias
+
+from benchmarks import machine, wire
+from benchmarks.bench import BATCH, CONCURRENCY, Bench, child, core, measured, receiver
+from benchmarks.load import Load
+from benchmarks.report import Figure
+from benchmarks.seed import Share, seed
+from benchmarks.sink import Sink
+from benchmarks.target import ORGANIZATION, Target
+from marketbell.testing.certificates import Authority
+
+Scenario: TypeAlias = Callable[[Bench], Coroutine[None, None, None]]
+
+_FLEET: Final = 16
+"""Applications with one endpoint each, on ports of their own, in most scenarios."""
+_PORTS: Final = 200
+_HOURS_AHEAD: Final = 6 * 3_600_000
+_TLS_KEPT: Final = 20
+"""Requests on one connection where kept and new ones are mixed: 5 % are new."""
+
+
+async def limits(bench: Bench) -> None:
+    """What the load client, a bare server and a bare client can do; all ratios refer to these."""
+    seconds = min(bench.options.seconds, 3.0)
+    server_core = core(machine.SERVER_CORE)
+    bench.say("limits: the load client alone")
+    async with child("benchmarks.sink", *server_core) as ports:
+        _limit(bench, "load client", await _bare_load(ports[0], seconds))
+    bench.say("limits: a bare server")
+    async with child("benchmarks.bare", *server_core) as ports:
+        _limit(bench, "bare server", await _bare_load(ports[0], seconds))
+    async with receiver() as sink:
+        bench.say("limits: a bare client")
+        arguments = ("--port", str(sink.ports[0]), "--seconds", str(seconds))
+        figures = await measured("benchmarks.load", *server_core, *arguments)
+        _limit(bench, "bare client", figures["rate"], figures["cpu_us"])
+        bench.say("limits: a bare relay")
+        async with child("benchmarks.bare", *server_core, "--relay", str(sink.ports[0])) as ports:
+            sink.expect(0)
+            begun = time.monotonic()
+            await _bare_load(ports[0], seconds)
+            await asyncio.sleep(0.2)
+            _limit(bench, "bare relay", sink.count / (sink.last_at - begun))
+
+
+async def _bare_load(port: int, seconds: float) -> float:
+    requests = wire.Requests(f"127.0.0.1:{port}", "/", token="x" * 180)
+
+    def request(number: int) -> bytes:
+        return requests.request(b'{"eventType":"order.paid","payload":%b}' % wire.payload(number))
+
+    load = Load("127.0.0.1", port, request, concurrency=CONCURRENCY)
+    await load.connect()
+    await load.closed(0.3)
+    outcome = await load.closed(seconds)
+    await load.aclose()
+    return outcome.rate
+
+
+def _limit(bench: Bench, name: str, rate: float, cpu_us: float = 0.0) -> None:
+    bench.limits[name] = rate
+    bench.report.figures.append(Figure(scenario="limits", name=name, value=rate, unit="requests/s"))
+    if cpu_us:
+        bench.report.figures.append(
+            Figure(scenario="limits", name=f"{name}, CPU per request", value=cpu_us, unit="us")
+        )
+
+
+async def ingest(bench: Bench) -> None:
+    """Messages one by one over HTTP: kept on disk, delivered, recorded."""
+    async with bench.target("ingest") as target, receiver(ports=_FLEET) as sink:
+        applications = await _started(target, sink)
+        await _ingest(bench, "ingest", target, sink, applications, 10_000)
+
+
+async def _ingest(
+    bench: Bench, scenario: str, target: Target, sink: Sink, applications: list[str],
+    least: float | None,
+) -> float:  # fmt: skip
+    result = await bench.measure(scenario, target, sink, bench.requests(target, applications))
+    _add(bench, scenario, "messages in, delivered, recorded", result.rate, "messages/s", least,
+         ratios=("load client", "bare server", "bare relay"))  # fmt: skip
+    _add(bench, scenario, "the server's CPU per message", result.cpu_us, "us")
+    _add(bench, scenario, "time to 202, p50", result.accept_p50_ms, "ms")
+    _add(bench, scenario, "time to 202, p99", result.accept_p99_ms, "ms")
+    if scenario == "ingest":
+        bench.ingest_rate = result.rate
+    return result.rate
+
+
+async def batch(bench: Bench) -> None:
+    """Messages in batches of a hundred."""
+    async with bench.target("batch") as target, receiver(ports=_FLEET) as sink:
+        applications = await _started(target, sink)
+        result = await bench.measure(
+            "batch", target, sink, bench.batches(target, applications), each=BATCH, concurrency=8
+        )
+        _add(bench, "batch", "messages accepted", result.accepted_rate, "messages/s", 20_000,
+             ratios=("load client",))  # fmt: skip
+        _add(bench, "batch", "accepted, delivered, recorded", result.rate, "messages/s",
+             ratios=("bare client", "bare relay"))  # fmt: skip
+        _add(bench, "batch", "the server's CPU per message", result.cpu_us, "us")
+
+
+async def drain(bench: Bench) -> None:
+    """Deliveries that all wait and are due, sent as fast as the server can."""
+    async with bench.target("drain") as target, receiver(ports=_FLEET) as sink:
+        key = _with_key(target)
+        applications = await _started(target, sink)
+        await target.stop()
+        count = bench.options.drained
+        bench.say(f"drain: filling the database with {count:,} deliveries")
+        await seed(target.db, key, ORGANIZATION, [Share(count, applications, 0)])
+        sink.expect(count)
+        bench.say("drain: measuring")
+        await target.start()
+        await sink.until(1, within_s=30)
+        before, begun_with = target.usage(), sink.count
+        if target.profile is not None:
+            os.kill(target.pid, signal.SIGUSR1)
+        came = await sink.until(count, within_s=120)
+        after = target.usage()
+        if target.profile is not None:
+            os.kill(target.pid, signal.SIGUSR2)
+            await asyncio.sleep(0.5)
+            bench.report.add_profile("drain", target.profile, count)
+        if not came or sink.doubled or sink.unique != count:
+            bench.fault(f"drain: {sink.unique} of {count} arrived, {sink.doubled} more than once")
+        rate = (sink.count - 1) / (sink.last_at - sink.began_at)
+        _add(bench, "drain", "deliveries sent and recorded", rate, "deliveries/s", 30_000,
+             ratios=("bare client",))  # fmt: skip
+        cpu_us = (after.cpu_s - before.cpu_s) / (sink.count - begun_with) * 1e6
+        _add(bench, "drain", "the server's CPU per delivery", cpu_us, "us")
+
+
+async def latency(bench: Bench) -> None:
+    """From the 202 to the first byte at the receiver, at half of the rate of `ingest`."""
+    async with bench.target("latency") as target, receiver(ports=_FLEET) as sink:
+        applications = await _started(target, sink)
+        await _latency(bench, "latency", target, sink, applications)
+
+
+async def _latency(
+    bench: Bench, scenario: str, target: Target, sink: Sink, applications: list[str]
+) -> None:
+    rate = (bench.ingest_rate or 10_000) / 2
+    delays = await bench.delays(scenario, target, sink, bench.requests(target, applications), rate)
+    _add(bench, scenario, "rate", rate, "messages/s")
+    _add(bench, scenario, "202 to first byte, p50", delays.p50_ms, "ms")
+    _add(bench, scenario, "202 to first byte, p99", delays.p99_ms, "ms", 50, at_least=False)
+    _add(bench, scenario, "202 to first byte, longest", delays.longest_ms, "ms")
+
+
+async def backlog(bench: Bench) -> None:
+    """
+    `ingest` and `latency` with a million deliveries waiting for others.
+
+    Half of them wait for their retry in some hours, over 1,000 endpoints; half are due, for 8
+    endpoints whose receivers never answer.
+    """
+    count = bench.options.waiting
+    async with bench.target("backlog") as target, receiver(ports=_FLEET) as sink:
+        key = _with_key(target)
+        applications = await _started(target, sink)
+        later = await target.create([_url(sink, n, "/later") for n in range(1_000)])
+        stuck = await target.create([_url(sink, n, "/hang") for n in range(8)])
+        await target.stop()
+        shares = [
+            Share(count // 2, [one for one, _ in later], _HOURS_AHEAD),
+            Share(count - count // 2, [one for one, _ in stuck], 0),
+        ]
+        begun = time.monotonic()
+
+        def progress(done: int) -> None:
+            if done % 100_000 == 0:
+                bench.say(f"backlog: {done:,} of {count:,} deliveries stored")
+
+        await seed(
+            target.db, key, ORGANIZATION, shares, first_serial=500_000_000, progress=progress
+        )
+        _add(
+            bench, "backlog", "stored beforehand", count / (time.monotonic() - begun), "messages/s"
+        )
+        await target.start()
+        await _ingest(bench, "backlog", target, sink, applications, 10_000)
+        await _latency(bench, "backlog", target, sink, applications)
+        _add(bench, "backlog", "database", target.db.stat().st_size / 2**20, "MiB")
+
+
+async def endpoints(bench: Bench) -> None:
+    """`ingest` and `latency` with 10,000 endpoints on 200 ports, each getting its share."""
+    count = bench.options.endpoints
+    async with bench.target("endpoints") as target, receiver(ports=_PORTS) as sink:
+        await target.start()
+        bench.say(f"endpoints: making {count:,}")
+        made = await target.create([_url(sink, n) for n in range(count)])
+        applications = [one for one, _ in made]
+        await _ingest(bench, "endpoints", target, sink, applications, 10_000)
+        await _latency(bench, "endpoints", target, sink, applications)
+
+
+async def tls(bench: Bench) -> None:
+    """`ingest` to receivers that speak TLS: on kept connections, then with 5 % new ones."""
+    authority = Authority()
+    context = authority.server_context("127.0.0.1")
+    for scenario, close_after in (("tls, kept", 0), (f"tls, 1 in {_TLS_KEPT} new", _TLS_KEPT)):
+        async with (
+            bench.target(scenario) as target,
+            receiver(ports=_FLEET, tls=context, close_after=close_after) as sink,
+        ):
+            target.extra_ca = authority.write(target.folder)
+            arguments = (
+                "--port",
+                str(sink.ports[0]),
+                "--seconds",
+                "2",
+                "--ca",
+                str(target.extra_ca),
+            )
+            bare = await measured("benchmarks.load", *core(machine.SERVER_CORE), *arguments)
+            bench.limits["bare TLS client"] = bare["rate"]
+            _add(bench, scenario, "bare TLS client", bare["rate"], "requests/s")
+            applications = await _started(target, sink, scheme="https")
+            result = await bench.measure(
+                scenario, target, sink, bench.requests(target, applications)
+            )
+            _add(bench, scenario, "messages in, delivered, recorded", result.rate, "messages/s",
+                 ratios=("bare TLS client", "bare relay"))  # fmt: skip
+            _add(bench, scenario, "the server's CPU per message", result.cpu_us, "us")
+            _add(bench, scenario, "connections per message", sink.connections / sink.count, "")
+
+
+async def fair(bench: Bench) -> None:
+    """Whether receivers that never answer slow the others down: one with 90 % of all, 1,000 among 10,000."""
+    await _fair(bench, "fair, 1 hanging", good=100, bad=1, good_rate=1_000, bad_rate=9_000)
+    many = bench.options.endpoints
+    await _fair(
+        bench, f"fair, {many // 10:,} hanging", good=many - many // 10, bad=many // 10,
+        good_rate=3_600, bad_rate=400,
+    )  # fmt: skip
+
+
+async def _fair(
+    bench: Bench, scenario: str, *, good: int, bad: int, good_rate: float, bad_rate: float
+) -> None:
+    async with bench.target(scenario) as target, receiver(ports=_FLEET) as sink:
+        await target.start()
+        fine = [one for one, _ in await target.create([_url(sink, n) for n in range(good)])]
+        stuck = [
+            one for one, _ in await target.create([_url(sink, n, "/hang") for n in range(bad)])
+        ]
+        alone = await bench.delays(scenario, target, sink, bench.requests(target, fine), good_rate)
+        to_fine, to_stuck = bench.requests(target, fine), bench.requests(target, stuck)
+        share = good_rate / (good_rate + bad_rate)
+
+        def is_good(number: int) -> bool:
+            return int((number + 1) * share) > int(number * share)
+
+        def request(number: int) -> bytes:
+            if is_good(number):
+                return _renumbered(to_fine, int(number * share), number)
+            return _renumbered(to_stuck, number - int(number * share), number)
+
+        beside = await bench.delays(
+            scenario, target, sink, request, good_rate + bad_rate, counts=is_good
+        )
+        _add(bench, scenario, "202 to first byte alone, p95", alone.p95_ms, "ms")
+        _add(bench, scenario, "beside the hanging, p95", beside.p95_ms, "ms",
+             max(2 * alone.p95_ms, 5.0), at_least=False)  # fmt: skip
+
+
+def _renumbered(request: Callable[[int], bytes], turn: int, serial: int) -> bytes:
+    """The request whose turn it is, with another serial number in its payload."""
+    old = b"%09d" % turn
+    return request(turn).replace(wire.SERIAL + old, wire.SERIAL + b"%09d" % serial)
+
+
+async def parts(bench: Bench) -> None:
+    """Parts of the server on their own."""
+    seconds = ("--seconds", str(min(bench.options.seconds, 3.0)))
+    server_core = core(machine.SERVER_CORE)
+    async with receiver() as sink:
+        bench.say("parts: the HTTP client")
+        port = ("--port", str(sink.ports[0]))
+        client = await measured("benchmarks.components", "client", *server_core, *port, *seconds)
+        _add(
+            bench,
+            "parts",
+            "HTTP client alone",
+            client["rate"],
+            "requests/s",
+            ratios=("bare client",),
+        )
+        _add(bench, "parts", "HTTP client, CPU per request", client["cpu_us"], "us")
+    bench.say("parts: the store")
+    folder = ("--folder", str(bench.options.folder))
+    store = await measured("benchmarks.components", "store", *server_core, *seconds, *folder)
+    _add(bench, "parts", "store alone: kept, then recorded", store["rate"], "messages/s")
+    _add(bench, "parts", "store, CPU per message", store["cpu_us"], "us")
+    _add(bench, "parts", "store, rows per commit", store["rows_per_commit"], "")
+    _add(bench, "parts", "store, one commit", store["commit_ms"], "ms")
+    _add(bench, "parts", "store, bytes per message", store["bytes_per_message"], "B")
+    bench.say("parts: dialects and observer")
+    for name in ("render", "observe"):
+        figures = await measured("benchmarks.components", name, *server_core, *seconds)
+        for what, value in figures.items():
+            _add(bench, "parts", f"{name} {what.removesuffix('_us')}", value, "us")
+
+
+async def _started(target: Target, sink: Sink, scheme: str = "http") -> list[str]:
+    await target.start()
+    urls = [f"{scheme}://127.0.0.1:{sink.ports[n % len(sink.ports)]}/{n}" for n in range(_FLEET)]
+    return [application for application, _ in await target.create(urls)]
+
+
+def _url(sink: Sink, number: int, path: str = "") -> str:
+    return f"http://127.0.0.1:{sink.ports[number % len(sink.ports)]}{path}/{number}"
+
+
+def _with_key(target: Target) -> str:
+    """Give the server a secrets key that we know, so that we can write into its database."""
+    key = base64.b64encode(os.urandom(32)).decode()
+    target.environment["MARKETBELL_SECRETS_KEY"] = key
+    return key
+
+
+def _add(
+    bench: Bench, scenario: str, name: str, value: float, unit: str, target: float | None = None,
+    *, at_least: bool = True, ratios: tuple[str, ...] = (),
+) -> None:  # fmt: skip
+    known = {one: value / bench.limits[one] for one in ratios if bench.limits.get(one)}
+    bench.report.figures.append(
+        Figure(
+            scenario=scenario, name=name, value=value, unit=unit, target=target,
+            at_least=at_least, ratios=known,
+        )
+    )  # fmt: skip
+
+
+SCENARIOS: Final[Mapping[str, Scenario]] = {
+    one.__name__: one
+    for one in (limits, ingest, batch, drain, latency, backlog, endpoints, tls, fair, parts)
+}

@@ -1,0 +1,79 @@
+"""`POST /api/v1/app/{app_id}/msg`: the one hot route, ahead of the router."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from marketbell.api.answers import Answer
+from marketbell.api.message_in import Incoming, incoming
+from marketbell.api.messages import WITHOUT, payload_shown, wire
+from marketbell.api.query import Query
+from marketbell.control import inline
+from marketbell.control.idempotency import digest_of, mark
+from marketbell.control.services import Services
+from marketbell.control.tokens import Principal
+from marketbell.errors import ForbiddenError
+from marketbell.model import Message
+from marketbell.store.base import Idempotency
+
+PATH: Final = "/api/v1/app/{app_id}/msg"
+PREFIX: Final = "/api/v1/app/"
+SUFFIX: Final = "/msg"
+
+PARAMETERS: Final = ("with_content",)
+_SHOWN: Final = {b"": True, b"with_content=true": True, b"with_content=false": False}
+_ENCODE: Final = msgspec.json.Encoder().encode
+
+
+def application_of(path: str) -> str | None:
+    """The application in the path of this route, None for any other path."""
+    if not path.startswith(PREFIX) or not path.endswith(SUFFIX):
+        return None
+    application = path[len(PREFIX) : -len(SUFFIX)]
+    return None if not application or "/" in application else application
+
+
+async def publish(
+    services: Services,
+    principal: Principal,
+    application: str,
+    body: bytes,
+    *,
+    query: bytes,
+    idempotency_key: bytes | None,
+) -> Answer:
+    """Accept one message: 202 once it and its deliveries are on disk."""
+    refuse_application_token(principal)
+    with_content = _SHOWN.get(query)
+    if with_content is None:
+        with_content = Query(query, PARAMETERS).flag("with_content", default=True)
+    given = incoming(body)
+    draft = given.draft
+    organization = principal.organization
+    idempotency: Idempotency | None = None
+    if idempotency_key is not None:
+        path = f"{PREFIX}{application}{SUFFIX}"
+        idempotency = mark(organization, path, idempotency_key, digest_of(body))
+    if given.application is not None:
+        await inline.ensure(services, principal, application, given.application, [draft])
+    published = await services.publisher.publish(organization, application, draft, idempotency)
+    return Answer(202, _ENCODE(accepted(published.message, given, with_content=with_content)))
+
+
+def accepted(message: Message, given: Incoming, *, with_content: bool) -> msgspec.Struct:
+    """A message as the answer to its publisher shows it."""
+    draft = given.draft
+    payload = WITHOUT
+    if with_content:
+        payload = payload_shown(draft.payload) if draft.raw else msgspec.Raw(draft.payload)
+    return wire(message, payload, draft.deliver_at)
+
+
+def refuse_application_token(principal: Principal) -> None:
+    """Return for an operator; publishing is not an application's own to do. ForbiddenError."""
+    if principal.application is not None:
+        raise ForbiddenError(
+            "This token is for one application; publishing takes the organization's token."
+        )

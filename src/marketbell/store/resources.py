@@ -1,0 +1,290 @@
+"""The resources of the SQLite store: the control plane's protocols, each a share of a transaction."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import TypeVar
+
+from marketbell.model import (
+    Application,
+    DeliveryState,
+    Endpoint,
+    Instant,
+    Message,
+    SigningKey,
+)
+from marketbell.store import (
+    applications,
+    configuration,
+    endpoints,
+    event_types,
+    history,
+    retention,
+)
+from marketbell.store.base import (
+    Ages,
+    ApplicationDraft,
+    AttemptFilter,
+    AttemptRow,
+    EndpointDraft,
+    EventType,
+    Gauges,
+    MessageFilter,
+    Once,
+    Page,
+    Pruned,
+    Repeated,
+    Slice,
+    Subscribers,
+)
+from marketbell.store.sealing import Box
+from marketbell.store.sqlite import SqliteOptions
+from marketbell.store.transaction import Transaction
+
+T = TypeVar("T")
+
+
+class SqliteResources(ABC):
+    """Applications, Endpoints, EventTypes, History and Retention over a writer and readers."""
+
+    _box: Box
+    _options: SqliteOptions
+
+    @abstractmethod
+    def _write(self, effect: Callable[[Transaction], T], *, bounded: bool = True) -> Awaitable[T]:
+        """Run a function in a write transaction; its value once that is on disk."""
+
+    @abstractmethod
+    def _read(self, query: Callable[[Transaction], T]) -> Awaitable[T]:
+        """Run a function over one snapshot."""
+
+    @cached_property
+    def _walks(self) -> retention.Walks:
+        return retention.Walks()
+
+    # -- Applications -----------------------------------------------------------------------
+
+    async def create_application(
+        self, organization: str, draft: ApplicationDraft, *, now: Instant, once: Once | None = None
+    ) -> Application | Repeated:
+        """See Applications.create_application."""
+        return await self._write(
+            lambda transaction: applications.create_application(
+                transaction, organization, draft, now=now, mark=once
+            )
+        )
+
+    async def application(self, organization: str, ref: str) -> Application:
+        """See Applications.application."""
+        return await self._read(
+            lambda transaction: configuration.find_application(transaction, organization, ref)
+        )
+
+    async def applications(self, organization: str, page: Page) -> Slice[Application]:
+        """See Applications.applications."""
+        return await self._read(
+            lambda transaction: applications.applications(transaction, organization, page)
+        )
+
+    async def update_application(
+        self, organization: str, ref: str, draft: ApplicationDraft, *, now: Instant
+    ) -> Application:
+        """See Applications.update_application."""
+        return await self._write(
+            lambda transaction: applications.update_application(
+                transaction, organization, ref, draft, now=now
+            )
+        )
+
+    async def delete_application(self, organization: str, ref: str, *, now: Instant) -> None:
+        """See Applications.delete_application."""
+        await self._write(
+            lambda transaction: applications.delete_application(
+                transaction, organization, ref, now=now
+            )
+        )
+
+    async def subscribers(self, organization: str, ref: str) -> Subscribers:
+        """See Applications.subscribers."""
+        return await self._read(
+            lambda transaction: configuration.subscribers(transaction, self._box, organization, ref)
+        )
+
+    # -- Endpoints --------------------------------------------------------------------------
+
+    async def create_endpoint(
+        self,
+        application_id: int,
+        draft: EndpointDraft,
+        *,
+        now: Instant,
+        endpoints_max: int,
+        once: Once | None = None,
+    ) -> Endpoint | Repeated:
+        """See Endpoints.create_endpoint."""
+        return await self._write(
+            lambda transaction: endpoints.create_endpoint(
+                transaction,
+                self._box,
+                application_id,
+                draft,
+                now=now,
+                endpoints_max=endpoints_max,
+                mark=once,
+            )
+        )
+
+    async def endpoint(self, application_id: int, ref: str) -> Endpoint:
+        """See Endpoints.endpoint."""
+        return await self._read(
+            lambda transaction: endpoints.endpoint(transaction, self._box, application_id, ref)
+        )
+
+    async def endpoints(self, application_id: int, page: Page) -> Slice[Endpoint]:
+        """See Endpoints.endpoints."""
+        return await self._read(
+            lambda transaction: endpoints.endpoints(transaction, self._box, application_id, page)
+        )
+
+    async def update_endpoint(
+        self, application_id: int, ref: str, draft: EndpointDraft, *, now: Instant
+    ) -> Endpoint:
+        """See Endpoints.update_endpoint."""
+        return await self._write(
+            lambda transaction: endpoints.update_endpoint(
+                transaction, self._box, application_id, ref, draft, now=now
+            )
+        )
+
+    async def delete_endpoint(self, application_id: int, ref: str, *, now: Instant) -> None:
+        """See Endpoints.delete_endpoint."""
+        await self._write(
+            lambda transaction: endpoints.delete_endpoint(transaction, application_id, ref, now=now)
+        )
+
+    async def rotate_secret(
+        self,
+        application_id: int,
+        ref: str,
+        key: SigningKey,
+        *,
+        overlap_until: Instant,
+        secrets_max: int,
+        now: Instant,
+    ) -> None:
+        """See Endpoints.rotate_secret."""
+        await self._write(
+            lambda transaction: endpoints.rotate_secret(
+                transaction,
+                self._box,
+                application_id,
+                ref,
+                key,
+                overlap_until=overlap_until,
+                secrets_max=secrets_max,
+                now=now,
+            )
+        )
+
+    async def disable_endpoint(self, endpoint_id: int, *, now: Instant) -> None:
+        """See Queue.disable_endpoint."""
+        await self._write(
+            lambda transaction: endpoints.disable_endpoint(transaction, endpoint_id, now=now),
+            bounded=False,
+        )
+
+    # -- EventTypes -------------------------------------------------------------------------
+
+    async def create_event_type(
+        self, event_type: EventType, *, once: Once | None = None
+    ) -> EventType | Repeated:
+        """See EventTypes.create_event_type."""
+        return await self._write(
+            lambda transaction: event_types.create_event_type(transaction, event_type, mark=once)
+        )
+
+    async def event_type(self, organization: str, name: str) -> EventType:
+        """See EventTypes.event_type."""
+        return await self._read(
+            lambda transaction: event_types.event_type(transaction, organization, name)
+        )
+
+    async def event_types(
+        self, organization: str, page: Page, *, include_archived: bool = False
+    ) -> Slice[EventType]:
+        """See EventTypes.event_types."""
+        return await self._read(
+            lambda transaction: event_types.event_types(
+                transaction, organization, page, include_archived=include_archived
+            )
+        )
+
+    # -- History ----------------------------------------------------------------------------
+
+    async def message(self, application_id: int, ref: str) -> Message:
+        """See History.message."""
+        return await self._read(
+            lambda transaction: history.message(transaction, application_id, ref)
+        )
+
+    async def messages(
+        self, application_id: int, which: MessageFilter, page: Page
+    ) -> Slice[Message]:
+        """See History.messages."""
+        return await self._read(
+            lambda transaction: history.messages(transaction, application_id, which, page)
+        )
+
+    async def attempts(
+        self, application_id: int, which: AttemptFilter, page: Page
+    ) -> Slice[AttemptRow]:
+        """See History.attempts."""
+        return await self._read(
+            lambda transaction: history.attempts(transaction, application_id, which, page)
+        )
+
+    async def delivery_states(self, message_id: int) -> dict[str, DeliveryState]:
+        """See History.delivery_states."""
+        return await self._read(
+            lambda transaction: history.delivery_states(transaction, message_id)
+        )
+
+    async def resend(
+        self,
+        application_id: int,
+        message_ref: str,
+        endpoint_ref: str,
+        *,
+        now: Instant,
+        once: Once | None = None,
+    ) -> Repeated | None:
+        """See History.resend."""
+        return await self._write(
+            lambda transaction: history.resend(
+                transaction, application_id, message_ref, endpoint_ref, now=now, mark=once
+            )
+        )
+
+    # -- Retention --------------------------------------------------------------------------
+
+    async def prune(self, ages: Ages, *, now: Instant, limit: int) -> Pruned:
+        """See Retention.prune."""
+        return await self._write(
+            lambda transaction: retention.prune(
+                transaction, self._walks, ages, now=now, limit=limit
+            )
+        )
+
+    async def failing_since(self, before: Instant, limit: int) -> tuple[int, ...]:
+        """See Retention.failing_since."""
+        return await self._read(
+            lambda transaction: retention.failing_since(transaction, before, limit)
+        )
+
+    async def gauges(self, *, now: Instant) -> Gauges:
+        """See Retention.gauges."""
+        return await self._read(
+            lambda transaction: retention.gauges(transaction, self._options.path, now=now)
+        )

@@ -1,0 +1,322 @@
+"""Retention on SQLite: what is past its age goes, a bounded number of rows in each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from marketbell.model import NEVER, DeliveryState, Instant
+from marketbell.store.base import Ages, Gauges, Pruned
+from marketbell.store.marks import buckets
+from marketbell.store.recording import finish, go_on
+from marketbell.store.sqlite import file_sizes
+from marketbell.store.statements import statements
+from marketbell.store.transaction import Transaction
+from marketbell.store.walk import Rows, Walk
+
+_SQL = statements("sqlite", "retention")
+_QUEUE = statements("sqlite", "queue")
+
+BYTES_MAX: Final = 16_000_000
+"""Payload bytes that one step removes at most; freeing a large payload reads all of its pages."""
+_VISITS: Final = 100
+"""Deleted endpoints and applications that one step looks at."""
+_PER_MESSAGE: Final = 4
+"""How many attempts, and finished deliveries, one step removes for each message of its limit."""
+
+
+class Walks:
+    """Where retention stands in each table; lives as long as its store is open."""
+
+    def __init__(self) -> None:
+        self.payloads = Walk[int](0)
+        self.expiries = Walk[tuple[int, int]]((0, 0))
+        self.attempts = Walk[int](0)
+        self.messages = Walk[int](0)
+        self.endpoint = 0
+        self.application = 0
+
+
+def prune(
+    transaction: Transaction, walks: Walks, ages: Ages, *, now: Instant, limit: int
+) -> Pruned:
+    """
+    One step of Retention.prune.
+
+    A payload goes at its own time if it has one, else `ages.payloads` after its message was
+    accepted. A message takes with it all that is left of it: finished deliveries, attempts,
+    payload. It stays while a delivery of it is unfinished, while a key waits for it, and while
+    its payload has a time of its own that is yet to come.
+    """
+    step = _Step(transaction, walks, ages, now, limit)
+    step.end_deleted_endpoints()
+    step.drop_expired_payloads()
+    step.drop_aged_payloads()
+    step.drop_attempts()
+    step.drop_messages()
+    step.drop_marks()
+    step.drop_secrets()
+    step.drop_deleted_applications()
+    return step.pruned()
+
+
+def failing_since(transaction: Transaction, before: Instant, limit: int) -> tuple[int, ...]:
+    """See Retention.failing_since; the longest failing first."""
+    rows: Any = transaction.rows(_SQL["failing_since"], {"before": before, "limit": limit})
+    return tuple(row[0] for row in rows)
+
+
+def gauges(transaction: Transaction, path: Path, *, now: Instant) -> Gauges:
+    """See Retention.gauges."""
+    oldest: Any = transaction.row(_SQL["oldest_due"], {"now": now})
+    parked: Any = transaction.row(_SQL["parked"])
+    file_bytes, log_bytes = file_sizes(path)
+    return Gauges(
+        oldest_due=oldest[0], parked=parked[0], file_bytes=file_bytes, log_bytes=log_bytes
+    )
+
+
+class _Step:
+    """One step: what it has removed so far, and whether there is more."""
+
+    def __init__(
+        self, transaction: Transaction, walks: Walks, ages: Ages, now: Instant, limit: int
+    ) -> None:
+        self._transaction = transaction
+        self._walks = walks
+        self._ages = ages
+        self._now = now
+        self._limit = limit
+        self._payloads = self._attempts = self._messages = self._cancelled = 0
+        self._more = False
+
+    def pruned(self) -> Pruned:
+        """What was done."""
+        return Pruned(
+            payloads=self._payloads,
+            attempts=self._attempts,
+            messages=self._messages,
+            cancelled=self._cancelled,
+            more=self._more,
+        )
+
+    # -- payloads -------------------------------------------------------------------------
+
+    def drop_expired_payloads(self) -> None:
+        """Payloads whose own time has come."""
+
+        def between(low: tuple[int, int], high: tuple[int, int], limit: int) -> Rows:
+            rows: Any = self._transaction.rows(
+                _SQL["expiries_between"],
+                {
+                    "low_time": low[0],
+                    "low": low[1],
+                    "high_time": high[0],
+                    "high": high[1],
+                    "limit": limit,
+                },
+            )
+            return [(row[:2], *row) for row in rows]
+
+        walk = self._walks.expiries
+        gone: list[tuple[int, int]] = []
+        size = 0
+        for key, _expires_at, message_id, wanted, payload_size in walk.past(
+            between, (self._now, NEVER), cutoff=self._now, now=self._now, limit=self._limit
+        ):
+            if wanted and not self._freed(message_id):
+                continue
+            gone.append(key)
+            size += payload_size or 0
+            if size >= BYTES_MAX:
+                self._more = True
+                break
+        self._drop_payloads([message_id for _expires_at, message_id in gone])
+        self._transaction.change_many(_SQL["expiry_delete"], gone)
+        self._note(len(gone), walk.at_front)
+
+    def drop_aged_payloads(self) -> None:
+        """Payloads past the common age."""
+        walk = self._walks.payloads
+        gone: list[int] = []
+        size = 0
+        for message_id, _at, own_time, wanted, payload_size in self._past(
+            walk, "payloads_between", self._ages.payloads
+        ):
+            if own_time or (wanted and not self._freed(message_id)):
+                continue
+            gone.append(message_id)
+            size += payload_size
+            if size >= BYTES_MAX:
+                self._more = True
+                break
+        self._drop_payloads(gone)
+        self._note(len(gone), walk.at_front)
+
+    def _drop_payloads(self, message_ids: Sequence[int]) -> None:
+        self._transaction.change_many(_SQL["payload_delete"], [(key,) for key in message_ids])
+        self._payloads += len(message_ids)
+
+    def _freed(self, message_id: int) -> bool:
+        """
+        Whether a payload is needed no more, once what never will be sent is cancelled.
+
+        That is what waits for an endpoint that is disabled or deleted.
+        """
+        of_it = {"message_id": message_id}
+        free = True
+        deliveries: Any = self._transaction.rows(_SQL["deliveries_of_message"], of_it)
+        for endpoint_id, state, order_key, off in deliveries:
+            if off and state == DeliveryState.PENDING and self._cancelled < self._limit:
+                self._cancel(message_id, endpoint_id)
+                if order_key is not None:
+                    self._go_on(endpoint_id, order_key)
+            else:
+                free = False
+        keys: Any = self._transaction.rows(_SQL["keys_held_by_message"], of_it)
+        for endpoint_id, order_key, off in keys:
+            if off:
+                key = {"endpoint_id": endpoint_id, "order_key": order_key}
+                self._transaction.change(_QUEUE["key_release"], key)
+                go_on(self._transaction, endpoint_id, order_key)
+            else:
+                free = False
+        return free
+
+    def _cancel(self, message_id: int, endpoint_id: int) -> None:
+        finish(self._transaction, message_id, endpoint_id, DeliveryState.CANCELLED.value, self._now)
+        self._cancelled += 1
+        self._more = self._more or self._cancelled >= self._limit
+
+    def _go_on(self, endpoint_id: int, order_key: bytes) -> None:
+        held = self._transaction.row(
+            _SQL["key_held"], {"endpoint_id": endpoint_id, "order_key": order_key}
+        )
+        if held is None:
+            go_on(self._transaction, endpoint_id, order_key)
+
+    # -- history --------------------------------------------------------------------------
+
+    def drop_attempts(self) -> None:
+        """Attempts past their age."""
+        walk = self._walks.attempts
+        gone = [(row[0],) for row in self._past(walk, "attempts_between", self._ages.attempts)]
+        self._transaction.change_many(_SQL["attempt_delete"], gone)
+        self._attempts += len(gone)
+        self._note(len(gone), walk.at_front)
+
+    def drop_messages(self) -> None:
+        """Messages past their age with all that is left of them."""
+        walk = self._walks.messages
+        runs: list[list[int]] = []
+        notes: list[tuple[int, int]] = []
+        count = 0
+        for message_id, _at, wanted, expires_at in self._past(
+            walk, "messages_between", self._ages.messages
+        ):
+            if wanted or (expires_at is not None and expires_at > self._now):
+                continue
+            if expires_at is not None:
+                notes.append((expires_at, message_id))
+            if runs and message_id == runs[-1][1] + 1:
+                runs[-1][1] = message_id
+            else:
+                runs.append([message_id, message_id])
+            count += 1
+        if not self._drop_what_belongs_to(runs):
+            walk.back()
+            self._more = True
+            return
+        for low, high in runs:
+            run = {"low": low, "high": high}
+            self._payloads += self._transaction.change(_SQL["payloads_delete"], run)
+            self._transaction.change(_SQL["messages_delete"], run)
+        self._transaction.change_many(_SQL["expiry_delete"], notes)
+        self._messages += count
+        self._note(count, walk.at_front)
+
+    def _drop_what_belongs_to(self, runs: Sequence[Sequence[int]]) -> bool:
+        """Remove attempts and finished deliveries of runs of messages; whether all are gone."""
+        left = _PER_MESSAGE * self._limit
+        for low, high in runs:
+            run = {"low": low, "high": high, "limit": left}
+            attempts = self._transaction.change(_SQL["attempts_of_messages_delete"], run)
+            finished = self._transaction.change(_SQL["finished_delete"], run)
+            self._attempts += attempts
+            left -= max(attempts, finished)
+            if left <= 0:
+                return False
+        return True
+
+    def drop_marks(self) -> None:
+        """Idempotency marks whose bucket is over."""
+        first_kept = (buckets(True, self._now)[-1], buckets(False, self._now)[-1])
+        self._transaction.marks.drop(self._transaction, self._now, self._limit)
+        left = self._limit
+        bucket = -1
+        while left > 0:
+            row: Any = self._transaction.row(_SQL["bucket_after"], {"bucket": bucket})
+            bucket = row[0]
+            if bucket is None:
+                return
+            if bucket < first_kept[bucket % 2]:
+                left -= self._transaction.change(
+                    _SQL["marks_delete"], {"bucket": bucket, "limit": left}
+                )
+        self._more = True
+
+    # -- configuration --------------------------------------------------------------------
+
+    def drop_secrets(self) -> None:
+        """Secrets whose overlap has ended."""
+        self._transaction.change(
+            _SQL["secrets_over_delete"], {"now": self._now, "limit": self._limit}
+        )
+
+    def end_deleted_endpoints(self) -> None:
+        """Cancel what deleted endpoints have pending; let go of those that nothing points to."""
+        rows: Any = self._transaction.rows(
+            _SQL["endpoints_deleted"], {"low": self._walks.endpoint, "limit": _VISITS}
+        )
+        for endpoint_id, deleted_at in rows:
+            left = self._limit - self._cancelled
+            if left <= 0:
+                return
+            of_it = {"endpoint_id": endpoint_id, "limit": left}
+            pending: Any = self._transaction.rows(_SQL["deliveries_pending"], of_it)
+            for (message_id,) in pending:
+                self._cancel(message_id, endpoint_id)
+            keys = self._transaction.change(_SQL["keys_delete"], of_it)
+            if len(pending) == left or keys == left:
+                self._more = True
+                return
+            self._walks.endpoint = endpoint_id
+            if deleted_at <= self._now - self._ages.messages:
+                self._transaction.change(_SQL["endpoint_expunge"], {"endpoint_id": endpoint_id})
+        if len(rows) < _VISITS:
+            self._walks.endpoint = 0
+
+    def drop_deleted_applications(self) -> None:
+        """Let go of deleted applications that nothing points to."""
+        rows: Any = self._transaction.rows(
+            _SQL["applications_deleted"], {"low": self._walks.application, "limit": _VISITS}
+        )
+        for (application_id,) in rows:
+            self._transaction.change(_SQL["application_expunge"], {"id": application_id})
+            self._walks.application = application_id
+        if len(rows) < _VISITS:
+            self._walks.application = 0
+
+    # -- walks ----------------------------------------------------------------------------
+
+    def _past(self, walk: Walk[int], between: str, age: int) -> Iterator[tuple[Any, ...]]:
+        def rows(low: int, high: int, limit: int) -> Rows:
+            return self._transaction.rows(_SQL[between], {"low": low, "high": high, "limit": limit})
+
+        cutoff = self._now - age
+        return walk.past(rows, NEVER, cutoff=cutoff, now=self._now, limit=self._limit)
+
+    def _note(self, removed: int, at_front: bool) -> None:
+        """Another step is worth it at once if this one found much, or did not get to the end."""
+        self._more = self._more or not at_front or 2 * removed >= self._limit

@@ -1,0 +1,151 @@
+"""The commands in the README and the quickstart, run as they stand against a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+PRELUDE = """\
+set -euo pipefail
+curl() { command curl --fail-with-body --max-time 10 "$@"; echo; }
+"""
+"""Any answer that is not 2xx ends the walk."""
+
+WAIT = """
+for _ in $(seq 200); do
+  command curl -sf http://127.0.0.1:8080/api/v1/health/ping > /dev/null && break
+  sleep 0.05
+done
+"""
+"""A reader is slower than the server's start."""
+
+
+class Walk:
+    """The blocks of a page that are marked to be run, as one session of a shell."""
+
+    def __init__(self, page: Path, folder: Path) -> None:
+        self.folder = folder
+        self.ports = {8080: free_port(), 9000: free_port()}
+        script = PRELUDE
+        for kind, block in re.findall(
+            r"<!-- walk: (\w+) -->\n```sh\n(.*?)```", page.read_text(), re.DOTALL
+        ):
+            if kind != "install":
+                script += block + (WAIT if kind == "server" else "")
+        for written, free in self.ports.items():
+            script = script.replace(str(written), str(free))
+        self.script = script
+        self._shell: subprocess.Popen[str] | None = None
+
+    def run(self, and_then: str = "", received: int = 0) -> str:
+        """What the session printed, once it is through and the receiver has printed so many lines."""
+        environment = {
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "MARKETBELL_PORT": str(self.ports[8080]),
+            "MARKETBELL_LOG_LEVEL": "error",
+        }
+        self._shell = subprocess.Popen(
+            ["bash", "-c", f"{self.script}{and_then}\necho WALKED\nwait"],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._shell.stdout is not None
+        printed = ""
+        for line in self._shell.stdout:
+            printed += line
+            if "WALKED\n" in printed and len(requests(printed)) >= received:
+                return printed
+        raise AssertionError(f"the walk ended early:\n{printed}")
+
+    def stop(self) -> None:
+        """End all that the session started."""
+        if self._shell is not None:
+            os.killpg(self._shell.pid, signal.SIGTERM)
+            self._shell.communicate(timeout=30)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def requests(printed: str) -> list[str]:
+    """What the quickstart's receiver printed: a path and a body each."""
+    return re.findall(r"^/(?:ovoko|falabella\?seller=7) (\{.*\})$", printed, re.MULTILINE)
+
+
+def answers(printed: str) -> list[dict[str, object]]:
+    """Every JSON object that stands on a line of its own."""
+    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+
+
+@pytest.fixture
+def walk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Walk]:
+    walk = Walk(ROOT / request.param, tmp_path)
+    try:
+        yield walk
+    finally:
+        walk.stop()
+
+
+@pytest.mark.parametrize("walk", ["README.md"], indirect=True)
+def test_the_readme_brings_a_first_message_on_its_way(walk: Walk) -> None:
+    """Nothing listens at the end of it, so the first attempt is on record as refused."""
+    port, receiver = walk.ports[8080], walk.ports[9000]
+    printed = walk.run(
+        f"""
+for _ in $(seq 100); do
+  attempts=$(curl -s http://127.0.0.1:{port}/api/v1/app/kaunas/attempt/msg/order-4555 \\
+    -H "Authorization: Bearer $TOKEN")
+  grep -q refused <<< "$attempts" && break
+  sleep 0.05
+done
+echo "$attempts"
+"""
+    )
+    application, endpoint, message, *_, attempts = answers(printed)
+    assert application["uid"] == "kaunas"
+    assert endpoint["url"] == f"http://127.0.0.1:{receiver}/hooks"
+    assert message["eventId"] == "order-4555"
+    assert "connect: refused" in json.dumps(attempts)
+
+
+@pytest.mark.parametrize("walk", ["docs/quickstart.md"], indirect=True)
+def test_the_quickstart_delivers_what_it_says(walk: Walk) -> None:
+    program = re.search(
+        r"```python\n(.*?)```", (ROOT / "docs/quickstart.md").read_text(), re.DOTALL
+    )
+    assert program is not None
+    snippet = walk.folder / "snippet.py"
+    snippet.write_text(
+        "import os\ntoken = os.environ['TOKEN']\n"
+        + program[1].replace("8080", str(walk.ports[8080]))
+    )
+    printed = walk.run(f"{sys.executable} -W error snippet.py", received=5)
+    bodies = [json.loads(body) for body in requests(printed)]
+    kinds = sorted(str(body.get("event_type", body.get("event"))) for body in bodies)
+    assert kinds == ["onOrderCreated", "onOrderItemsStatusChanged", *["order.created"] * 3]
+    first, *resent = (body for body in requests(printed) if '"4555"' in body)
+    assert resent == [first], "a resend is the same to the byte"

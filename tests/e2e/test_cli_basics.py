@@ -1,0 +1,138 @@
+"""The command line as a shell sees it: help, mistakes, exit codes, what is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+MARKETBELL = Path(sys.executable).parent / "marketbell"
+
+
+def marketbell(
+    *arguments: str, folder: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [MARKETBELL, *arguments],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_names_every_group(tmp_path: Path) -> None:
+    for arguments in ((), ("--help",), ("-h",)):
+        done = marketbell(*arguments, folder=tmp_path)
+        assert done.returncode == 0
+        for name in ("serve", "demo", "token", "catalogue", "version", "--install-completion"):
+            assert name in done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """`marketbell --help` answers before a person notices: no server, no crypto, no database."""
+    code = (
+        "import sys\n"
+        "from marketbell.cli import run\n"
+        "assert run(['--help']) == 0\n"
+        "heavy = {'uvicorn', 'starlette', 'httpx', 'apsw', 'cryptography', 'jwt', 'structlog',"
+        " 'jsonschema_rs', 'prometheus_client', 'asyncio', 'ssl', 'uvloop'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stderr == "[]\n"
+
+
+def test_help_is_quick(tmp_path: Path) -> None:
+    """Well under 0.3 s on an idle machine; the best of five leaves out what others do on it."""
+    best = 9.0
+    for _ in range(5):
+        begun = time.perf_counter()
+        marketbell("--help", folder=tmp_path)
+        best = min(best, time.perf_counter() - begun)
+    print(f"marketbell --help: {best:.3f} s")
+    assert best < 0.6
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "marketbell", "version"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == marketbell("version", folder=tmp_path).stdout
+    assert done.stdout == marketbell("--version", folder=tmp_path).stdout
+
+
+def test_version_as_json_names_what_it_runs_on(tmp_path: Path) -> None:
+    facts = json.loads(marketbell("version", "--json", folder=tmp_path).stdout)
+    assert set(facts) == {"marketbell", "python", "sqlite"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("servo",), 'Unknown command "servo".'),
+        (("serve", "--prot", "1"), "Did you mean --port?"),
+        (("serve", "--port", "many"), "port (--port): 'many' is not a whole number"),
+        (("serve", "--speed", "2"), "only the demo runs on a scaled clock"),
+        (("serve", "--workers", "2"), "needs PostgreSQL"),
+        (("serve", "--config", "none.toml"), "none.toml: cannot be read"),
+        (("token", "create", "--org", "shop"), "An organization is named `org_`"),
+        (("token", "create", "--app", "shop"), "An application's token names it by its id"),
+        (("token", "create", "--ttl", "1"), "token_ttl (--token-ttl): '1' is not a duration"),
+        (("demo", "--speed", "1"), "speed: 1 is not between 25 and 60"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    arguments: tuple[str, ...], sentence: str, tmp_path: Path
+) -> None:
+    done = marketbell(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("marketbell: ")
+    assert done.stderr.count("\n") == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_all_faults_of_the_settings_come_at_once(tmp_path: Path) -> None:
+    done = marketbell(
+        "serve", "--port", "x", folder=tmp_path, MARKETBELL_LEASE="1", MARKETBELL_BODYMAX="1"
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 3
+    as_json = marketbell("serve", "--port", "x", "--json", folder=tmp_path, MARKETBELL_LEASE="1")
+    report = json.loads(as_json.stderr)
+    assert report["code"] == "settings"
+    assert len(report["detail"]) == 2
+
+
+def test_a_mistake_with_json_is_an_object(tmp_path: Path) -> None:
+    done = marketbell("token", "create", "--org", "shop", "--json", folder=tmp_path)
+    assert done.returncode == 2
+    assert json.loads(done.stderr)["code"] == "validation"
+    unknown = marketbell("serve", "--prot", "1", "--json", folder=tmp_path)
+    assert json.loads(unknown.stderr)["code"] == "usage"
+
+
+def test_completion_is_installed_for_the_shell(tmp_path: Path) -> None:
+    done = marketbell("--install-completion", "--shell", "bash", folder=tmp_path)
+    assert done.returncode == 0
+    (script,) = (tmp_path / ".local").rglob("marketbell")
+    text = script.read_text()
+    for name in ("catalogue", "--allow-networks", "--drain-timeout"):
+        assert name in text
+    subprocess.run(["bash", "-n", script], check=True, timeout=60)

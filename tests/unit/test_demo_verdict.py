@@ -1,0 +1,195 @@
+"""The demo's verdict: everything that differs from the documents is found, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from marketbell.demo.client import Recorded
+from marketbell.demo.receiver import TARGET
+from marketbell.demo.script import OVOKO, SCRIPT, SELLERCENTER, TIMEOUT, Errand, Seller, errands
+from marketbell.demo.verdict import EARLY_MAX, LATE_MAX, Finding, Progress, judge, waits_of
+from marketbell.model import Millis
+from marketbell.testing.receiver import Received
+
+SPEED = 40.0
+ERRANDS = {errand.event_type: errand for errand in errands()}
+
+
+def recorded(seller: Seller, late: Sequence[float] = (0, 0, 0)) -> tuple[Recorded, ...]:
+    """Attempts as the document asks for them, each late by so many scaled milliseconds."""
+    answers = (
+        (500, "", 3),
+        (0, "timed out waiting for the answer", TIMEOUT),
+        (0, "connect: refused", 1),
+    )
+    attempts: list[Recorded] = []
+    at: float = 1_800_000_000_000
+    for number, (status, response, duration) in enumerate((*answers, (seller.good_status, "", 2))):
+        attempts.append(
+            Recorded(
+                id=f"atmpt_{number}",
+                endpoint="ep_1",
+                succeeded=status == seller.good_status,
+                status_code=status,
+                response=response,
+                started_at=round(at),
+                duration=duration,
+            )
+        )
+        if number < len(seller.waits):
+            at += duration * SPEED + seller.waits[number] + late[number]
+    return tuple(attempts)
+
+
+def request(errand: Errand, number: int, **changes: object) -> Received:
+    received = Received(
+        method="POST",
+        target=TARGET,
+        headers=(("content-type", "application/json"), *errand.seller.headers.items()),
+        head=b"",
+        body=errand.body,
+        connection=number,
+        at=0.0,
+    )
+    return msgspec.structs.replace(received, **changes)
+
+
+def find(
+    errand: Errand,
+    attempts: Sequence[Recorded] | None = None,
+    received: Sequence[Received] | None = None,
+    message: str | None = "msg_1",
+) -> Finding:
+    listed = recorded(errand.seller) if attempts is None else tuple(attempts)
+    progress = Progress(
+        errand=errand, endpoint="ep_1", message=message, attempts=listed, at_endpoint=listed
+    )
+    got = [request(errand, number) for number in (1, 2, 3)] if received is None else received
+    return judge(progress, got, SPEED)
+
+
+@pytest.mark.parametrize("errand", list(ERRANDS.values()), ids=list(ERRANDS))
+def test_what_is_as_documented_has_no_fault(errand: Errand) -> None:
+    finding = find(errand)
+    assert finding.faults == ()
+    assert finding.accepted
+    assert finding.delivered
+    assert finding.attempts == len(SCRIPT) == 4
+    assert finding.waits == errand.seller.waits
+
+
+def test_both_documents_are_there_whole() -> None:
+    for seller in (OVOKO, SELLERCENTER):
+        assert sum(one.seller is seller for one in ERRANDS.values()) == seller.event_types
+    assert len(ERRANDS) == 14
+
+
+def test_the_bodies_are_the_documents_envelopes() -> None:
+    assert ERRANDS["order.created"].body == (
+        b'{"event_id":"00000000-0000-4000-8000-000000000002","event_type":"order.created",'
+        b'"timestamp":"2023-01-12T14:17:20+02:00","event_data":{"order_id":"4555"}}'
+    )
+    assert ERRANDS["onOrderCreated"].body == b'{"event":"onOrderCreated","payload":{"OrderId":190}}'
+    assert ERRANDS["onStatisticsUpdated"].body == b'{"event":"onStatisticsUpdated","payload":{}}'
+
+
+ORDER = ERRANDS["order.created"]
+GOOD = recorded(OVOKO)
+
+
+def test_an_event_that_was_never_accepted_is_told() -> None:
+    finding = find(ORDER, attempts=(), received=(), message=None)
+    assert not finding.accepted
+    assert not finding.delivered
+    assert finding.faults[0] == "was not accepted"
+    assert "0 attempts are on record and not 4" in finding.faults
+
+
+@pytest.mark.parametrize(("step", "wait"), list(enumerate(OVOKO.waits)))
+@pytest.mark.parametrize(
+    ("off", "fault"),
+    [
+        (-EARLY_MAX * SPEED, ""),
+        (-EARLY_MAX * SPEED - 1, "too early"),
+        (LATE_MAX * SPEED, ""),
+        (LATE_MAX * SPEED + 1, "too late"),
+    ],
+)
+def test_a_wait_outside_of_the_tolerance_is_told(
+    step: int, wait: Millis, off: float, fault: str
+) -> None:
+    late = [0.0, 0.0, 0.0]
+    late[step] = off
+    finding = find(ORDER, recorded(OVOKO, late))
+    assert finding.waits[step] == wait + off
+    assert len(finding.faults) == bool(fault)
+    if fault:
+        assert finding.faults[0].startswith(f"attempt {step + 2} came ")
+        assert finding.faults[0].endswith(fault)
+
+
+def changed(number: int, **changes: object) -> list[Recorded]:
+    attempts = list(GOOD)
+    attempts[number - 1] = msgspec.structs.replace(attempts[number - 1], **changes)
+    return attempts
+
+
+@pytest.mark.parametrize(
+    ("attempts", "fault"),
+    [
+        (GOOD[:3], "3 attempts are on record and not 4"),
+        ((*GOOD, GOOD[3]), "5 attempts are on record and not 4"),
+        (changed(1, status_code=200), "attempt 1 has the status 200 and not 500"),
+        (changed(2, status_code=500), "attempt 2 has the status 500 and not 0"),
+        (changed(1, succeeded=True), "attempt 1 (500) is on record as a success"),
+        (changed(4, succeeded=False), "attempt 4 (good) is on record as a failure"),
+        (changed(4, endpoint="ep_2"), "attempt 4 went to another endpoint"),
+        (changed(2, response="connect: refused"), "attempt 2 (time-out) says 'connect: refused'"),
+        (changed(3, response="tls: x"), "attempt 3 (refused) says 'tls: x'"),
+    ],
+)
+def test_a_wrong_attempt_is_told(attempts: Sequence[Recorded], fault: str) -> None:
+    assert fault in find(ORDER, attempts).faults
+
+
+def test_lists_that_differ_are_told() -> None:
+    progress = Progress(
+        errand=ORDER, endpoint="ep_1", message="msg_1", attempts=GOOD, at_endpoint=GOOD[:3]
+    )
+    finding = judge(progress, [request(ORDER, number) for number in (1, 2, 3)], SPEED)
+    assert finding.faults == ("the lists by message and by endpoint differ",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"body": b"{}"}, "request 3 had the body b'{}' and not "),
+        ({"target": "/hooks"}, "request 3 went to /hooks and not /hooks?"),
+        ({"headers": (("Content-Type", "application/json"),)}, "request 3 lacked the header"),
+        (
+            {"headers": (*OVOKO.headers.items(), ("content-type", "text/plain"))},
+            "request 3 was not sent as application/json",
+        ),
+    ],
+)
+def test_a_wrong_request_is_told(changes: dict[str, object], fault: str) -> None:
+    received = [request(ORDER, 1), request(ORDER, 2), request(ORDER, 3, **changes)]
+    (found,) = find(ORDER, received=received).faults
+    assert found.startswith(fault)
+
+
+def test_a_missing_or_repeated_request_is_told() -> None:
+    for count in (2, 4):
+        received = [request(ORDER, number) for number in range(count)]
+        assert find(ORDER, received=received).faults == (
+            f"the receiver got {count} requests and not 3",
+        )
+
+
+def test_waits_run_from_the_end_of_an_attempt_in_scaled_time() -> None:
+    first = msgspec.structs.replace(GOOD[0], started_at=1_000, duration=10)
+    second = msgspec.structs.replace(GOOD[1], started_at=8_400)
+    assert waits_of((first, second), SPEED) == (7_000,)
