@@ -43,6 +43,7 @@ def main() -> int:
             endpoints=1_000 if options.quick else 10_000,
             drained=50_000 if options.quick else 200_000,
             profile=options.profile,
+            keep=options.keep,
             folder=folder,
         ),
         report,
@@ -83,6 +84,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--profile", action="store_true", help="show where the server's time goes; slows it"
     )
+    parser.add_argument("--keep", action="store_true", help="leave databases and logs behind")
     parser.add_argument("--seconds", type=float, help="how long each measurement lasts")
     parser.add_argument("--folder", help="where the databases are made; a disk, not memory")
     options = parser.parse_args()

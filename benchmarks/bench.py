@@ -21,7 +21,7 @@ import apsw
 import msgspec
 
 from benchmarks import wire
-from benchmarks.load import Load, Outcome, percentile
+from benchmarks.load import Load, Outcome
 from benchmarks.report import Report
 from benchmarks.sink import Sink
 from benchmarks.target import Target
@@ -40,6 +40,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: int = 10_000
     drained: int = 200_000
     profile: bool = False
+    keep: bool = False
+    """Leave the databases and logs where they are, for a look at them."""
     folder: Path = Path(tempfile.gettempdir())
 
 
@@ -58,13 +60,12 @@ class Pass(msgspec.Struct, frozen=True):
 
 
 class Delays(msgspec.Struct, frozen=True):
-    """How long messages took, in milliseconds."""
+    """How long messages took, in milliseconds, as sorted values."""
 
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    longest_ms: float
-    messages: int
+    after_202: array[float]
+    """From the 202 to the first byte at the receiver; 0 where that was there before the 202."""
+    whole: array[float]
+    """From when the request should have been sent to the first byte at the receiver."""
 
 
 class Bench:
@@ -79,6 +80,7 @@ class Bench:
         self.ingest_rate = 0.0
         """What the scenario `ingest` reached; others load at a share of it."""
         self.rss_peak = 0
+        """Of all servers of this run, in bytes."""
 
     @contextlib.asynccontextmanager
     async def target(self, scenario: str, *, extra_ca: Path | None = None) -> AsyncIterator[Target]:
@@ -94,7 +96,10 @@ class Bench:
             if code != 0:
                 self.fault(f"{scenario}: the server ended with exit code {code}")
             self.rss_peak = max(self.rss_peak, target.rss_peak)
-            await asyncio.to_thread(shutil.rmtree, folder)
+            if self.options.keep:
+                self.say(f"{scenario}: its database and log are in {folder}")
+            else:
+                await asyncio.to_thread(shutil.rmtree, folder)
 
     def fault(self, text: str) -> None:
         """Note something that must not be."""
@@ -187,6 +192,19 @@ class Bench:
             accept_p99_ms=outcome.percentile(0.99) * 1000,
         )
 
+    async def rate_of(self, target: Target, sink: Sink, request: Callable[[int], bytes]) -> float:
+        """About how many messages a second the server takes; what `ingest` found, if it ran."""
+        if not self.ingest_rate:
+            sink.expect(0)
+            load = Load(*target.address, request, concurrency=CONCURRENCY)
+            await load.connect()
+            await load.closed(1.0)
+            outcome = await load.closed(1.0)
+            await load.aclose()
+            self.ingest_rate = outcome.rate
+            await sink.until(load.sent, within_s=_SETTLE_S)
+        return self.ingest_rate
+
     async def delays(
         self,
         scenario: str,
@@ -202,11 +220,13 @@ class Bench:
         total = int(rate * (seconds + 1)) + 1000
         sink.expect(total)
         accepted: array[float] = array("d", bytes(8 * total))
+        intended: array[float] = array("d", bytes(8 * total))
         load = Load(*target.address, request, concurrency=CONCURRENCY)
 
         def on_answer(number: int, status: int, _answer: bytes, now: float) -> None:
             if status == 202:
                 accepted[number] = now
+                intended[number] = now - load.latencies[-1]
 
         load.on_answer = on_answer
         await load.connect()
@@ -222,25 +242,19 @@ class Bench:
         await load.aclose()
         if outcome.unsent or outcome.statuses.keys() - {202}:
             self.fault(f"{scenario}: {outcome.unsent} not sent, answers {outcome.statuses}")
-        waits = array(
-            "d",
-            (
-                max(0.0, sink.first_at[n] - accepted[n])
-                for n in range(warm.sent, warm.sent + outcome.sent)
-                if accepted[n] and sink.first_at[n] and counts(n)
-            ),
-        )
+        came = [
+            n
+            for n in range(warm.sent, warm.sent + outcome.sent)
+            if accepted[n] and sink.first_at[n] and counts(n)
+        ]
         missing = sum(
             1 for n in range(len(accepted)) if accepted[n] and not sink.first_at[n] and counts(n)
         )
         if missing:
             self.fault(f"{scenario}: {missing} messages were accepted and did not arrive")
         return Delays(
-            p50_ms=percentile(waits, 0.5) * 1000,
-            p95_ms=percentile(waits, 0.95) * 1000,
-            p99_ms=percentile(waits, 0.99) * 1000,
-            longest_ms=max(waits, default=0.0) * 1000,
-            messages=len(waits),
+            after_202=array("d", (max(0.0, sink.first_at[n] - accepted[n]) * 1000 for n in came)),
+            whole=array("d", ((sink.first_at[n] - intended[n]) * 1000 for n in came)),
         )
 
     def _check(

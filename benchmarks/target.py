@@ -11,18 +11,20 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
 import jwt
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks import machine
+from benchmarks import machine, wire
+from benchmarks.load import Load
 
 ORGANIZATION: Final = "org_benchmarks"
 _START_S: Final = 60.0
 _STOP_S: Final = 60.0
+_CREATE_S: Final = 120.0
 
 
 class Target:
@@ -141,25 +143,37 @@ class Target:
     async def create(
         self, urls: Sequence[str], metadata: dict[str, str] | None = None
     ) -> list[tuple[str, str]]:
-        """
-        An application with one endpoint for each URL; their ids in the order of the URLs.
+        """An application with one endpoint for each URL; their ids in the order of the URLs."""
+        applications = await self._posted(
+            ["/api/v1/app"] * len(urls), [{"name": f"seller {n}"} for n in range(len(urls))]
+        )
+        endpoints = await self._posted(
+            [f"/api/v1/app/{one}/endpoint" for one in applications],
+            [{"url": url, "metadata": metadata or {}} for url in urls],
+        )
+        return list(zip(applications, endpoints, strict=True))
 
-        Many are made at a time.
-        """
-        places = asyncio.Semaphore(32)
-        async with self.http() as http:
+    async def _posted(self, paths: Sequence[str], bodies: Sequence[dict[str, object]]) -> list[str]:
+        """The ids of what these requests made. RuntimeError for any answer but 201."""
+        host, port = self.address
+        made = [""] * len(paths)
 
-            async def make(number: int, url: str) -> tuple[str, str]:
-                async with places:
-                    application = await _post(http, "/api/v1/app", {"name": f"seller {number}"})
-                    endpoint = await _post(
-                        http,
-                        f"/api/v1/app/{application}/endpoint",
-                        {"url": url, "metadata": metadata or {}},
-                    )
-                    return application, endpoint
+        def request(number: int) -> bytes:
+            requests = wire.Requests(f"{host}:{port}", paths[number], token=self.token)
+            return requests.request(json.dumps(bodies[number]).encode())
 
-            return list(await asyncio.gather(*(make(n, url) for n, url in enumerate(urls))))
+        def on_answer(number: int, status: int, answer: bytes, _now: float) -> None:
+            if status != 201:
+                raise RuntimeError(f"POST {paths[number]} answered {answer[-500:]!r}")
+            made[number] = json.loads(answer.partition(b"\r\n\r\n")[2])["id"]
+
+        load = Load(host, port, request, concurrency=min(32, len(paths)), on_answer=on_answer)
+        await load.connect()
+        await load.closed(_CREATE_S, count_max=len(paths))
+        await load.aclose()
+        if not all(made):
+            raise RuntimeError(f"{made.count('')} of {len(made)} POSTs were not answered with 201")
+        return made
 
     async def _watch_memory(self) -> None:
         while True:
@@ -168,10 +182,3 @@ class Target:
             except (FileNotFoundError, ProcessLookupError):
                 return
             await asyncio.sleep(0.25)
-
-
-async def _post(http: httpx.AsyncClient, path: str, body: dict[str, object]) -> str:
-    answer = await http.post(path, json=body)
-    if answer.status_code != 201:
-        raise RuntimeError(f"POST {path} answered {answer.status_code}: {answer.text[:500]}")
-    return cast(str, answer.json()["id"])

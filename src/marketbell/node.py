@@ -297,6 +297,7 @@ async def _serve(app, settings: Settings) -> tuple[_Server, str]:  # type: ignor
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         date_header=True,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,

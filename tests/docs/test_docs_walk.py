@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 PRELUDE = """\
 set -euo pipefail
-curl() { command curl --fail-with-body --max-time 10 "$@"; echo; }
+curl() { command curl --fail --max-time 10 "$@"; echo; }
 """
 """Any answer that is not 2xx ends the walk."""
 

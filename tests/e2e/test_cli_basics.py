@@ -128,6 +128,20 @@ def test_a_mistake_with_json_is_an_object(tmp_path: Path) -> None:
     assert json.loads(unknown.stderr)["code"] == "usage"
 
 
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
+    """As `marketbell catalogue export ovoko | head -n 1`."""
+    command = f"{MARKETBELL} catalogue export ovoko | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("{\n", "")
+
+
 def test_completion_is_installed_for_the_shell(tmp_path: Path) -> None:
     done = marketbell("--install-completion", "--shell", "bash", folder=tmp_path)
     assert done.returncode == 0

@@ -27,7 +27,7 @@ class Served:
 
     def begin(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [MARKETBELL, "serve", "--port", "0", *arguments],
+            [MARKETBELL, "serve", *(() if "--port" in arguments else ("--port", "0")), *arguments],
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], "HOME": str(self.folder), **environment},
             stdout=subprocess.PIPE,

@@ -235,16 +235,40 @@ async def test_hanging_names_take_at_most_half_of_the_threads_and_known_names_go
     assert len([host for host in server.asked if host.startswith("slow")]) == 4
 
 
-async def test_names_that_hung_before_leave_threads_to_new_ones() -> None:
+async def test_names_that_hung_last_time_leave_threads_to_new_ones() -> None:
+    hang, asked = threading.Event(), list[str]()
+
+    def lookup(host: str) -> Sequence[str]:
+        asked.append(host)
+        if not host.startswith("slow"):
+            return ["8.8.8.8"]
+        hang.wait(20)
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server answered")
+
     clock = FakeClock(still=True)
-    with stuck(lambda host: host.startswith("slow")) as server:
-        async with resolving(server, clock=clock, limit_s=0.05, threads=8) as resolver:
-            first = await asyncio.gather(*[ask(resolver, f"slow{n}.example") for n in range(4)])
-            assert {answer.reason for answer in first} == {reasons.RESOLVE_TIMED_OUT}
-            server.released.set()
-            while any([(await ask(resolver, f"slow{n}.example")).reason for n in range(4)]):
-                await asyncio.sleep(0)
-                clock.advance(1_000)
+    slow = [f"slow{n}.example" for n in range(4)]
+    try:
+        async with resolving(lookup, clock=clock, limit_s=0.05, threads=8) as resolver:
+            first = await asyncio.gather(*[ask(resolver, host) for host in slow])
+            hang.set()
+            async with asyncio.timeout(10):
+                while resolver._pending:
+                    await asyncio.sleep(0)
+            hang.clear()
+            asked.clear()
+            clock.advance(1_000)
+            again = [asyncio.create_task(ask(resolver, host)) for host in slow]
+            await asyncio.sleep(0)
+            assert (await ask(resolver, "new.example")).addresses == ("8.8.8.8",)
+            second = await asyncio.gather(*again)
+    finally:
+        hang.set()
+    assert [answer.reason for answer in first] == [reasons.RESOLVE_TIMED_OUT] * 4
+    assert sorted(asked) == ["new.example", "slow0.example", "slow1.example"]
+    assert [answer.reason for answer in second] == [
+        *[reasons.RESOLVE_TIMED_OUT] * 2,
+        *[reasons.RESOLVE_BUSY] * 2,
+    ]
 
 
 async def test_more_names_than_may_wait_are_busy_at_once() -> None:

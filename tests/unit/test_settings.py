@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketbell.control import policy
 from marketbell.errors import SettingsError
 from marketbell.settings import (
     DEFAULTS,
+    POLICY_KEYS,
     SETTINGS,
     BadValueError,
     Settings,
@@ -307,6 +309,10 @@ def test_every_setting_is_described_once_and_stands_in_one_section() -> None:
     for name, setting in SETTINGS.items():
         assert setting.purpose.endswith("."), name
         assert default_of(name), f"{name} says nothing of its default"
+
+
+def test_the_policy_keys_are_those_that_there_are() -> None:
+    assert {policy.PREFIX + name for name in policy._READERS} == set(POLICY_KEYS)
 
 
 def test_a_database_without_a_file_is_refused_when_its_file_is_asked_for() -> None:

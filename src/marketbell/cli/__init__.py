@@ -65,8 +65,12 @@ def run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         result = build_app()(list(arguments), exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except CycloptsError as error:
         return exits.tell_usage(" ".join(str(error).split()), as_json=as_json)
+    except BrokenPipeError:
+        exits.give_up_stdout()
+        return exits.Exit.OK
     except (Exception, KeyboardInterrupt) as error:
         return exits.tell(error, as_json=as_json)
     return result if isinstance(result, int) else exits.Exit.OK

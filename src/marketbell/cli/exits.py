@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import errno
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -82,6 +83,13 @@ def tell_usage(detail: str, *, as_json: bool) -> Exit:
     else:
         print(f"marketbell: {detail}", file=sys.stderr)
     return Exit.USAGE
+
+
+def give_up_stdout() -> None:
+    """Whoever reads the output has enough (`| head`): what is left of it goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _sentences(error: BaseException) -> list[str]:

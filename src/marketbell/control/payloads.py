@@ -45,13 +45,18 @@ def check_payload(payload: bytes, field: Field) -> None:
         raise InvalidError(
             field, f"The payload is not JSON ({fault})", kind="value_error.jsondecode"
         ) from None
-    if b"\\" in payload:
+    if b"\\\\" in payload or b"\\u00" in payload:
         check_twice(payload, field)
         if _NUL.search(payload):
             raise InvalidError(field, "The payload has the character U+0000; remove it")
-    # Without escapes a text has as many quotes as its value written anew, unless a key fell away.
-    elif _ENCODE(value).count(b'"') != payload.count(b'"'):
+    # A text has as many quotes around its strings as its value written anew, unless a key fell away.
+    elif _quotes(_ENCODE(value)) != _quotes(payload):
         check_twice(payload, field)
+
+
+def _quotes(text: bytes) -> int:
+    """The quotes around strings; exact where no backslash is itself escaped."""
+    return text.count(b'"') - text.count(b'\\"')
 
 
 def is_object(payload: bytes) -> bool:

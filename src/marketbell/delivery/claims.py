@@ -18,8 +18,6 @@ _AT_ONCE = 1_000
 """Claims of one call at most."""
 _LANES_AT_ONCE = 200
 _PAUSE_S = 0.25
-_LOOK_MS: Millis = 30_000
-"""How long, in real time, the store is at most not asked; a hint that was lost costs no more."""
 
 
 class _Rooms(Mapping[int, int]):
@@ -67,6 +65,7 @@ class Claims:
         *,
         lease: Millis,
         lost_max: int,
+        look: Millis,
         may_claim: Callable[[], bool],
         on_claimed: Callable[[Sequence[tuple[Application, Endpoint]], Sequence[Claim], int], None],
     ) -> None:
@@ -75,6 +74,7 @@ class Claims:
         self._clock = clock
         self._lease = lease
         self._lost_max = lost_max
+        self._look = look
         self._may_claim = may_claim
         self._on_claimed = on_claimed
         self._next_at: Instant = NEVER
@@ -227,7 +227,7 @@ class Claims:
 
     def _set_timer(self) -> None:
         now = self._clock.now()
-        at = min(self._next_at, now + int(_LOOK_MS * self._clock.speed))
+        at = min(self._next_at, now + int(self._look * self._clock.speed))
         if self._timer is not None:
             if now < self._timer[0] <= at:
                 return

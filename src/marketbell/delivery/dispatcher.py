@@ -69,6 +69,8 @@ class DispatchLimits(msgspec.Struct, frozen=True, kw_only=True):
     """After so many lost claims in a row a delivery is parked."""
     unrecorded_max: int = 10_000
     """Results that wait to be stored; nothing new is begun above it."""
+    look: Millis = 30_000
+    """How long, in real time, the store is at most not asked; a hint that was lost costs no more."""
 
 
 class _Sending:
@@ -129,6 +131,7 @@ class Dispatcher:
             clock,
             lease=limits.lease,
             lost_max=limits.lost_claims_max,
+            look=limits.look,
             may_claim=lambda: not self.recorder.behind,
             on_claimed=self._claimed,
         )

@@ -60,7 +60,6 @@ class Lane:
         self.queued = False
         """Whether it waits for its turn or for a socket."""
         self.waking = False
-        """Whether it waits for a rate limit."""
         self.turn = 0
         self.touched: Instant = 0
 
@@ -76,11 +75,10 @@ class Lane:
 
     def room(self) -> int:
         """How many more claims it may have."""
+        window = self.window
+        most = window.size * _STOCK if window.proven and not self.breaker.open else 1
         if self.plan.ordered:
             most = self.plan.max_in_flight
-        else:
-            window = self.window
-            most = window.size * _STOCK if window.proven and not self.breaker.open else 1
         return most - self.in_flight - self.reserved - len(self.first) - len(self.retries)
 
     def waiting(self) -> Iterator[Claim]:
@@ -202,10 +200,7 @@ class Lanes:
         else:
             self.stock += 1
             self.stock_bytes += len(claim.message.payload)
-        if claim.attempt_count:
-            lane.retries.append(claim)
-        else:
-            lane.first.append(claim)
+        (lane.retries if claim.attempt_count else lane.first).append(claim)
         self._queue(lane)
 
     def room(self) -> int:
@@ -253,7 +248,7 @@ class Lanes:
             return None
         for rate in lane.rate:
             rate.start(now)
-        claim = lane.pop()
+        claim, lane.touched = lane.pop(), now
         self._begin(lane)
         return claim
 

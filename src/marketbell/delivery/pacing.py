@@ -84,10 +84,11 @@ class Breaker:
     """
     Opens after `failures` failures in a row, and lets one probe through after each rest.
 
-    The rest doubles with every failed probe, up to 16 times the first.
+    The rest doubles with every failed probe, up to 16 times the first. What was under way when
+    it opened and fails during the rest is no probe.
     """
 
-    __slots__ = ("failures", "opened", "rest", "run")
+    __slots__ = ("_rests_until", "failures", "opened", "rest", "run")
 
     def __init__(self, failures: int, rest: Millis) -> None:
         self.failures = failures
@@ -95,6 +96,7 @@ class Breaker:
         self.run = 0
         self.opened = 0
         """How often it has opened without a success since; 0 is closed."""
+        self._rests_until: Instant = 0
 
     @property
     def open(self) -> bool:
@@ -109,7 +111,10 @@ class Breaker:
     def fail(self, now: Instant) -> Instant:
         """A failure; until when the endpoint is to rest, 0 if it is not."""
         self.run += 1
+        if self.opened and now < self._rests_until <= now + 16 * self.rest:
+            return self._rests_until
         if self.opened or self.run >= self.failures:
             self.opened += 1
-            return now + self.rest * (1 << min(4, self.opened - 1))
+            self._rests_until = now + self.rest * (1 << min(4, self.opened - 1))
+            return self._rests_until
         return 0

@@ -121,7 +121,6 @@ class Resolver:
             return answer
         if host[-1].isdigit() or ":" in host:
             with contextlib.suppress(ValueError):
-                # The refusal of an address changes only with the settings.
                 return self._keep(host, [str(ip_address(host))], math.inf)
         return None
 
@@ -197,6 +196,8 @@ class Resolver:
         if isinstance(answer, Exception):
             number = answer.errno if isinstance(answer, socket.gaierror) else None
             reason = _GAI_REASONS.get(number or 0, reasons.RESOLVE_FAILED)
+            # That it was late tells more about the next time than what it said in the end.
+            reason = reasons.RESOLVE_TIMED_OUT if pending.late else reason
             resolved = self._put(pending.host, self._failure(reason))
         else:
             resolved = self._keep(pending.host, answer, self._clock.monotonic() + self._ttl_s)

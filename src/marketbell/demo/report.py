@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 import msgspec
 
 from marketbell.demo.script import SCRIPT
-from marketbell.demo.verdict import EARLY_MAX, LATE_MAX, Finding, Progress, waits_of
+from marketbell.demo.verdict import EARLY_MAX, LATE_MAX, SAID, Finding, Progress, waits_of
 from marketbell.model import Millis
 
 if TYPE_CHECKING:
@@ -159,22 +160,24 @@ class ConsoleReporter:
 
     def judged(self, findings: Sequence[Finding], seconds: float) -> None:
         """The summary: a row for each event type, every fault, the tolerance, the verdict."""
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
         self._live.stop()
-        table = Table(title="Summary", title_justify="left")
-        for title in ("Seller", "Event type", "Accepted", "Delivered", "Attempts"):
+        table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
+        for title in ("", "Event type", "Accepted", "Delivered", "Attempts"):
             table.add_column(title, no_wrap=True)
-        table.add_column("Waits, measured", justify="right", no_wrap=True)
-        table.add_column("in the document", justify="right", no_wrap=True)
-        table.add_column("", no_wrap=True)
-        for one in findings:
-            table.add_row(
-                one.seller, one.event_type, _word(one.accepted), _word(one.delivered),
-                str(one.attempts), "  ".join(_seconds(wait) for wait in one.waits),
-                "  ".join(f"{wait // 1000} s" for wait in one.document_waits),
-                "differs" if one.faults else "as documented",
-            )  # fmt: skip
+        for title in ("Waits, s", "document"):
+            table.add_column(title, no_wrap=True, justify="right")
+        for seller, of_seller in itertools.groupby(findings, key=lambda one: one.seller):
+            table.add_row("", seller, style="bold")
+            for one in of_seller:
+                table.add_row(
+                    "✗" if one.faults else "✓",
+                    one.event_type, _word(one.accepted), _word(one.delivered), str(one.attempts),
+                    " ".join(f"{wait / 1000:.1f}" for wait in one.waits),
+                    " ".join(f"{wait // 1000}" for wait in one.document_waits),
+                )  # fmt: skip
         self._console.print(table)
         for one in findings:
             for fault in one.faults:
@@ -197,21 +200,19 @@ class ConsoleReporter:
             self._console.print(f"{name}: {fact}", soft_wrap=True)
 
     def _table(self) -> Table:
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        table = Table()
-        table.add_column("Seller", no_wrap=True)
-        table.add_column("Event type", no_wrap=True)
-        for number in range(1, len(SCRIPT) + 1):
-            table.add_column(f"Attempt {number}", no_wrap=True)
-        table.add_column("State", no_wrap=True)
+        table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
+        for title in ("Event type", "1", "2", "3", "4", "State"):
+            table.add_column(title, no_wrap=True)
         for row in self._rows.values():
             waits = waits_of(row.attempts, self._speed)
             cells = [_met(row, at) for at in range(len(row.attempts))]
             for at, wait in enumerate(waits, start=1):
-                cells[at] = f"+{_seconds(wait)} {cells[at]}"
+                cells[at] = f"{wait / 1000:.1f}s {cells[at]}"
             cells += [""] * (len(SCRIPT) - len(cells))
-            table.add_row(row.errand.seller.title, row.errand.event_type, *cells, _state(row))
+            table.add_row(row.errand.event_type, *cells, _state(row))
         return table
 
 
@@ -220,8 +221,10 @@ def _met(progress: Progress, at: int) -> str:
     attempt = progress.attempts[at]
     if attempt.status_code:
         return str(attempt.status_code)
-    reason = " ".join(attempt.response.split())
-    return reason if len(reason) <= 22 else reason[:21] + "…"
+    for words, said in SAID.items():
+        if attempt.response.startswith(said):
+            return words
+    return attempt.response
 
 
 def _state(progress: Progress) -> str:

@@ -22,7 +22,7 @@ EARLY_MAX: Final[Millis] = 2
 LATE_MAX: Final[Millis] = 100
 """Real milliseconds that an attempt may be late on a busy machine."""
 
-_SAID: Final = {Step.HANG: reasons.ANSWER_TIMED_OUT, Step.REFUSE: reasons.CONNECT_REFUSED}
+SAID: Final = {Step.HANG: reasons.ANSWER_TIMED_OUT, Step.REFUSE: reasons.CONNECT_REFUSED}
 """How the attempts without an answer must read."""
 
 
@@ -101,7 +101,7 @@ def _judge_attempts(progress: Progress) -> Iterator[str]:
         if attempt.succeeded != (step is Step.GOOD):
             verdict = "a success" if attempt.succeeded else "a failure"
             yield f"attempt {number} ({step}) is on record as {verdict}"
-        if step in _SAID and not attempt.response.startswith(_SAID[step]):
+        if step in SAID and not attempt.response.startswith(SAID[step]):
             yield f"attempt {number} ({step}) says {attempt.response!r}"
         if attempt.endpoint != progress.endpoint:
             yield f"attempt {number} went to another endpoint"

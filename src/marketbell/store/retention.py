@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from marketbell.model import NEVER, DeliveryState, Instant
+from marketbell.model import NEVER, DeliveryState, Instant, Millis
 from marketbell.store.base import Ages, Gauges, Pruned
 from marketbell.store.marks import buckets
 from marketbell.store.recording import finish, go_on
@@ -20,8 +20,6 @@ _QUEUE = statements("sqlite", "queue")
 
 BYTES_MAX: Final = 16_000_000
 """Payload bytes that one step removes at most; freeing a large payload reads all of its pages."""
-_VISITS: Final = 100
-"""Deleted endpoints and applications that one step looks at."""
 _PER_MESSAGE: Final = 4
 """How many attempts, and finished deliveries, one step removes for each message of its limit."""
 
@@ -34,8 +32,8 @@ class Walks:
         self.expiries = Walk[tuple[int, int]]((0, 0))
         self.attempts = Walk[int](0)
         self.messages = Walk[int](0)
-        self.endpoint = 0
-        self.application = 0
+        self.endpoints = Walk[tuple[int, int]]((0, 0))
+        self.applications = Walk[tuple[int, int]]((0, 0))
 
 
 def prune(
@@ -89,6 +87,7 @@ class _Step:
         self._now = now
         self._limit = limit
         self._payloads = self._attempts = self._messages = self._cancelled = 0
+        self._cancels_left = 0
         self._more = False
 
     def pruned(self) -> Pruned:
@@ -105,54 +104,46 @@ class _Step:
 
     def drop_expired_payloads(self) -> None:
         """Payloads whose own time has come."""
-
-        def between(low: tuple[int, int], high: tuple[int, int], limit: int) -> Rows:
-            rows: Any = self._transaction.rows(
-                _SQL["expiries_between"],
-                {
-                    "low_time": low[0],
-                    "low": low[1],
-                    "high_time": high[0],
-                    "high": high[1],
-                    "limit": limit,
-                },
-            )
-            return [(row[:2], *row) for row in rows]
-
         walk = self._walks.expiries
+        self._cancels_left = self._limit
         gone: list[tuple[int, int]] = []
         size = 0
-        for key, _expires_at, message_id, wanted, payload_size in walk.past(
-            between, (self._now, NEVER), cutoff=self._now, now=self._now, limit=self._limit
+        for key, _expires_at, message_id, wanted, payload_size in self._up_to_now(
+            walk, "expiries_between"
         ):
             if wanted and not self._freed(message_id):
+                if self._cancels_left <= 0:
+                    break
                 continue
             gone.append(key)
             size += payload_size or 0
             if size >= BYTES_MAX:
-                self._more = True
                 break
         self._drop_payloads([message_id for _expires_at, message_id in gone])
         self._transaction.change_many(_SQL["expiry_delete"], gone)
-        self._note(len(gone), walk.at_front)
+        self._note(walk)
 
     def drop_aged_payloads(self) -> None:
         """Payloads past the common age."""
         walk = self._walks.payloads
+        self._cancels_left = self._limit
         gone: list[int] = []
         size = 0
         for message_id, _at, own_time, wanted, payload_size in self._past(
             walk, "payloads_between", self._ages.payloads
         ):
-            if own_time or (wanted and not self._freed(message_id)):
+            if own_time:
+                continue
+            if wanted and not self._freed(message_id):
+                if self._cancels_left <= 0:
+                    break
                 continue
             gone.append(message_id)
             size += payload_size
             if size >= BYTES_MAX:
-                self._more = True
                 break
         self._drop_payloads(gone)
-        self._note(len(gone), walk.at_front)
+        self._note(walk)
 
     def _drop_payloads(self, message_ids: Sequence[int]) -> None:
         self._transaction.change_many(_SQL["payload_delete"], [(key,) for key in message_ids])
@@ -168,7 +159,7 @@ class _Step:
         free = True
         deliveries: Any = self._transaction.rows(_SQL["deliveries_of_message"], of_it)
         for endpoint_id, state, order_key, off in deliveries:
-            if off and state == DeliveryState.PENDING and self._cancelled < self._limit:
+            if off and state == DeliveryState.PENDING and self._cancels_left > 0:
                 self._cancel(message_id, endpoint_id)
                 if order_key is not None:
                     self._go_on(endpoint_id, order_key)
@@ -187,7 +178,7 @@ class _Step:
     def _cancel(self, message_id: int, endpoint_id: int) -> None:
         finish(self._transaction, message_id, endpoint_id, DeliveryState.CANCELLED.value, self._now)
         self._cancelled += 1
-        self._more = self._more or self._cancelled >= self._limit
+        self._cancels_left -= 1
 
     def _go_on(self, endpoint_id: int, order_key: bytes) -> None:
         held = self._transaction.row(
@@ -204,7 +195,7 @@ class _Step:
         gone = [(row[0],) for row in self._past(walk, "attempts_between", self._ages.attempts)]
         self._transaction.change_many(_SQL["attempt_delete"], gone)
         self._attempts += len(gone)
-        self._note(len(gone), walk.at_front)
+        self._note(walk)
 
     def drop_messages(self) -> None:
         """Messages past their age with all that is left of them."""
@@ -234,7 +225,7 @@ class _Step:
             self._transaction.change(_SQL["messages_delete"], run)
         self._transaction.change_many(_SQL["expiry_delete"], notes)
         self._messages += count
-        self._note(count, walk.at_front)
+        self._note(walk)
 
     def _drop_what_belongs_to(self, runs: Sequence[Sequence[int]]) -> bool:
         """Remove attempts and finished deliveries of runs of messages; whether all are gone."""
@@ -250,9 +241,10 @@ class _Step:
         return True
 
     def drop_marks(self) -> None:
-        """Idempotency marks whose bucket is over."""
+        """Idempotency marks whose bucket is over, from the table and from the index in memory."""
+        indexed = self._transaction.marks.drop(self._transaction, self._now, self._limit)
+        self._more = self._more or indexed >= self._limit
         first_kept = (buckets(True, self._now)[-1], buckets(False, self._now)[-1])
-        self._transaction.marks.drop(self._transaction, self._now, self._limit)
         left = self._limit
         bucket = -1
         while left > 0:
@@ -276,47 +268,50 @@ class _Step:
 
     def end_deleted_endpoints(self) -> None:
         """Cancel what deleted endpoints have pending; let go of those that nothing points to."""
-        rows: Any = self._transaction.rows(
-            _SQL["endpoints_deleted"], {"low": self._walks.endpoint, "limit": _VISITS}
-        )
-        for endpoint_id, deleted_at in rows:
-            left = self._limit - self._cancelled
-            if left <= 0:
-                return
+        walk = self._walks.endpoints
+        self._cancels_left = self._limit
+        for _key, deleted_at, endpoint_id in self._up_to_now(walk, "endpoints_deleted"):
+            left = self._cancels_left
             of_it = {"endpoint_id": endpoint_id, "limit": left}
             pending: Any = self._transaction.rows(_SQL["deliveries_pending"], of_it)
             for (message_id,) in pending:
                 self._cancel(message_id, endpoint_id)
             keys = self._transaction.change(_SQL["keys_delete"], of_it)
             if len(pending) == left or keys == left:
-                self._more = True
-                return
-            self._walks.endpoint = endpoint_id
+                walk.back()
+                break
             if deleted_at <= self._now - self._ages.messages:
                 self._transaction.change(_SQL["endpoint_expunge"], {"endpoint_id": endpoint_id})
-        if len(rows) < _VISITS:
-            self._walks.endpoint = 0
+        self._note(walk)
 
     def drop_deleted_applications(self) -> None:
         """Let go of deleted applications that nothing points to."""
-        rows: Any = self._transaction.rows(
-            _SQL["applications_deleted"], {"low": self._walks.application, "limit": _VISITS}
-        )
-        for (application_id,) in rows:
+        walk = self._walks.applications
+        for _key, _at, application_id in self._up_to_now(walk, "applications_deleted"):
             self._transaction.change(_SQL["application_expunge"], {"id": application_id})
-            self._walks.application = application_id
-        if len(rows) < _VISITS:
-            self._walks.application = 0
+        self._note(walk)
 
     # -- walks ----------------------------------------------------------------------------
 
-    def _past(self, walk: Walk[int], between: str, age: int) -> Iterator[tuple[Any, ...]]:
+    def _past(self, walk: Walk[int], between: str, age: Millis) -> Iterator[tuple[Any, ...]]:
+        """Old rows of a table whose keys rise with time."""
+
         def rows(low: int, high: int, limit: int) -> Rows:
             return self._transaction.rows(_SQL[between], {"low": low, "high": high, "limit": limit})
 
         cutoff = self._now - age
         return walk.past(rows, NEVER, cutoff=cutoff, now=self._now, limit=self._limit)
 
-    def _note(self, removed: int, at_front: bool) -> None:
-        """Another step is worth it at once if this one found much, or did not get to the end."""
-        self._more = self._more or not at_front or 2 * removed >= self._limit
+    def _up_to_now(self, walk: Walk[tuple[int, int]], between: str) -> Iterator[tuple[Any, ...]]:
+        """Rows whose time has come, of an index by time and key."""
+
+        def rows(low: tuple[int, int], high: tuple[int, int], limit: int) -> Rows:
+            values = {"low_at": low[0], "low": low[1], "high_at": high[0], "high": high[1]}
+            found = self._transaction.rows(_SQL[between], {**values, "limit": limit})
+            return [(row[:2], row[0], *row[1:]) for row in found]
+
+        now = self._now
+        return walk.past(rows, (now, NEVER), cutoff=now, now=now, limit=self._limit)
+
+    def _note(self, walk: Walk[int] | Walk[tuple[int, int]]) -> None:
+        self._more = self._more or not walk.done

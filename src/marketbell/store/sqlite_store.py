@@ -112,7 +112,7 @@ class SqliteStore(SqliteResources):
             asyncio.get_running_loop().create_future()
         )
         self._writer.submit(PublishWork(publications, future))
-        return await asyncio.shield(future)
+        return await future
 
     async def claim(self, request: ClaimRequest) -> Claimed:
         """See Queue.claim."""
@@ -128,7 +128,7 @@ class SqliteStore(SqliteResources):
         """See Queue.record."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writer.submit(RecordWork(results, future))
-        await asyncio.shield(future)
+        await future
 
     async def release(self, claims: Sequence[Claim]) -> None:
         """See Queue.release."""
@@ -179,7 +179,7 @@ class SqliteStore(SqliteResources):
                 listener(change)
 
     def _write(self, effect: Callable[[Transaction], T], *, bounded: bool = True) -> Awaitable[T]:
-        return asyncio.shield(self._writer.run(effect, bounded=bounded))
+        return self._writer.run(effect, bounded=bounded)
 
     def _read(self, query: Callable[[Transaction], T]) -> Awaitable[T]:
         return self._readers.run(query)

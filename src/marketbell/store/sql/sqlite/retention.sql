@@ -20,8 +20,8 @@ select x.expires_at, x.message_id,
     or exists (select 1 from held_key h where h.message_id = x.message_id),
   (select length(p.body) from payload p where p.message_id = x.message_id)
 from payload_expiry x
-where (x.expires_at, x.message_id) > (:low_time, :low)
-  and (x.expires_at, x.message_id) <= (:high_time, :high)
+where (x.expires_at, x.message_id) > (:low_at, :low)
+  and (x.expires_at, x.message_id) <= (:high_at, :high)
 order by x.expires_at, x.message_id limit :limit;
 
 -- name: deliveries_of_message
@@ -104,9 +104,11 @@ delete from secret where id in (
   select id from secret indexed by secret_expiry where expires_at <= :now limit :limit);
 
 -- name: endpoints_deleted
--- Deleted endpoints in order of their keys.
-select id, deleted_at from endpoint indexed by endpoint_deleted
-where deleted_at is not null and id > :low order by id limit :limit;
+-- Deleted endpoints in order of their end.
+select deleted_at, id from endpoint indexed by endpoint_deleted
+where deleted_at is not null and (deleted_at, id) > (:low_at, :low)
+  and (deleted_at, id) <= (:high_at, :high)
+order by deleted_at, id limit :limit;
 
 -- name: deliveries_pending
 -- Pending deliveries of an endpoint.
@@ -129,9 +131,11 @@ delete from endpoint where id = :endpoint_id
     where d.state = 'sending' and d.endpoint_id = :endpoint_id);
 
 -- name: applications_deleted
--- Deleted applications in order of their keys.
-select id from application indexed by application_deleted
-where deleted_at is not null and id > :low order by id limit :limit;
+-- Deleted applications in order of their end.
+select deleted_at, id from application indexed by application_deleted
+where deleted_at is not null and (deleted_at, id) > (:low_at, :low)
+  and (deleted_at, id) <= (:high_at, :high)
+order by deleted_at, id limit :limit;
 
 -- name: application_expunge
 -- A deleted application goes when nothing points to it any more; the last one stays.

@@ -24,7 +24,8 @@ create table application (
 create unique index application_uid on application (organization, uid)
   where uid is not null and deleted_at is null;
 create index application_organization on application (organization, id);
-create index application_deleted on application (id) where deleted_at is not null;
+create index application_deleted on application (deleted_at, id)
+  where deleted_at is not null;
 
 create table endpoint (
   id integer primary key,
@@ -56,7 +57,8 @@ create table endpoint (
 create unique index endpoint_uid on endpoint (application_id, uid)
   where uid is not null and deleted_at is null;
 create index endpoint_application on endpoint (application_id, id);
-create index endpoint_deleted on endpoint (id) where deleted_at is not null;
+create index endpoint_deleted on endpoint (deleted_at, id)
+  where deleted_at is not null;
 
 -- Secrets are ciphertext; the sealed bytes begin with the id of the key that sealed them.
 create table secret (

@@ -1,0 +1,397 @@
+"""The data plane of one node, wired in this process as the server wires it, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+
+from marketbell import ids, signing
+from marketbell.clock import Clock
+from marketbell.delivery.addresses import Networks
+from marketbell.delivery.dialer import DirectDialer, tls_context
+from marketbell.delivery.dispatcher import Dispatcher, DispatchLimits
+from marketbell.delivery.fairness import Lanes, Places
+from marketbell.delivery.http1 import Client
+from marketbell.delivery.intake import Acceptance
+from marketbell.delivery.janitor import Duties, Janitor
+from marketbell.delivery.plan import Planner
+from marketbell.delivery.resolver import Resolver
+from marketbell.delivery.sender import Sender, SendLimits
+from marketbell.dialects.registry import Registry
+from marketbell.errors import MarketbellError, StaleError
+from marketbell.model import (
+    Application,
+    Attempt,
+    Claim,
+    DeliveryState,
+    Endpoint,
+    Instant,
+    Message,
+    Millis,
+    Policy,
+    Verdict,
+)
+from marketbell.observe import Observer
+from marketbell.store.base import (
+    Ages,
+    ApplicationDraft,
+    AttemptFilter,
+    EndpointDraft,
+    Page,
+    Published,
+    Repeated,
+)
+from marketbell.store.sealing import Box
+from marketbell.store.sqlite import SqliteOptions
+from marketbell.store.sqlite_store import SqliteStore, WriterLimits
+from marketbell.testing import OK, Answer, FakeClock, Received
+
+ORGANIZATION: Final = "org_tests"
+LOOPBACK: Final = ("127.0.0.0/8",)
+DAY: Final[Millis] = 86_400_000
+
+_PASSES = 40
+"""Passes of the loop after which what a commit sets off has begun."""
+
+
+class Knobs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a test may set of the node; the rest is as a server has it."""
+
+    places: Places = Places()
+    networks: Sequence[str] = LOOPBACK
+    names: Mapping[str, Sequence[str]] = {}
+    """Host names and their addresses; looked up anew at every question."""
+    names_ttl_s: float = 30.0
+    timeout: Millis = 3_000
+    max_in_flight: int = 64
+    lease: Millis = 60_000
+    look: Millis = 7 * DAY
+    """So that a due time which is not waited for by itself shows as one that is missed."""
+    retry_after_max: Millis = 3_600_000
+    breaker_failures: int = 10
+    breaker_rest: Millis = 30_000
+    auto_disable_after: Millis = 5 * DAY
+    ages: Ages = Ages(payloads=90 * DAY, attempts=90 * DAY, messages=90 * DAY)
+    idle_s: float = 1.5
+    busy_ms: int = 100
+    """How long the store waits for a lock of another program."""
+    wait_s: float = 2.0
+
+
+AS_A_SERVER: Final = Knobs()
+
+
+class Told(Observer):
+    """An observer that keeps every attempt it is told of."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        super().__init__()
+        self.attempts: list[Attempt] = []
+        self.lost = 0
+        self._ring = ring
+
+    def attempt(
+        self,
+        claim: Claim,
+        attempt: Attempt,
+        verdict: Verdict | None,
+        *,
+        application: Application,
+        endpoint: Endpoint,
+        dialect: str,
+        sent_bytes: int,
+    ) -> None:
+        """See Observer.attempt."""
+        super().attempt(
+            claim,
+            attempt,
+            verdict,
+            application=application,
+            endpoint=endpoint,
+            dialect=dialect,
+            sent_bytes=sent_bytes,
+        )
+        self.attempts.append(attempt)
+        self._ring()
+
+    def lost_claims(self, count: int) -> None:
+        """See Observer.lost_claims."""
+        super().lost_claims(count)
+        self.lost += count
+
+
+class Diary:
+    """A receiver's script that notes when, on a clock, each request came; times from its making."""
+
+    def __init__(self, clock: Clock, answers: Sequence[Answer] = (OK,)) -> None:
+        self.clock = clock
+        self.start = clock.now()
+        self.times: list[Millis] = []
+        self._answers = answers
+
+    def __call__(self, request: Received) -> Answer:
+        self.times.append(self.clock.now() - self.start)
+        return self._answers[min(len(self.times), len(self._answers)) - 1]
+
+
+class Plane:
+    """
+    A store, a client and a dispatcher on the file `folder/marketbell.db`, for `async with`.
+
+    Leaving drains it, so that another one may be opened on the same file.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, knobs: Knobs = AS_A_SERVER) -> None:
+        self.path = folder / "marketbell.db"
+        self.clock = clock
+        self.knobs = knobs
+        self.broken_off = 0
+        """How many requests the end broke off."""
+        self._bell = asyncio.Event()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        knobs, clock = self.knobs, self.clock
+        self.told = Told(self._bell.set)
+        self._stack.callback(self.told.close)
+        self.store = SqliteStore(
+            SqliteOptions(
+                path=self.path, busy_ms=knobs.busy_ms, payload_retention=knobs.ages.payloads
+            ),
+            Box([bytes(32)]),
+            clock,
+            WriterLimits(wait_s=knobs.wait_s),
+        )
+        self._stack.push_async_callback(self.store.aclose)
+        self.store.statistics.observe = lambda _rows, _seconds: self._bell.set()
+        networks = Networks.parse(knobs.networks)
+        resolver = Resolver(
+            clock=clock, allowed=networks, lookup=self._look_up, ttl_s=knobs.names_ttl_s
+        )
+        self.client = Client(
+            clock=clock,
+            resolver=resolver,
+            dialer=DirectDialer(tls_context()),
+            idle_s=knobs.idle_s,
+        )
+        self._stack.push_async_callback(self.client.aclose)
+        self._stack.callback(resolver.close)
+        self.lanes = Lanes(
+            knobs.places,
+            breaker_failures=knobs.breaker_failures,
+            breaker_rest=knobs.breaker_rest,
+        )
+        self.registry = Registry.load()
+        self.dispatcher = Dispatcher(
+            self.store,
+            sender=Sender(
+                self.client,
+                clock,
+                SendLimits(
+                    resolve_s=1.0,
+                    connect_s=2.0,
+                    first_byte_s=15.0,
+                    header_bytes=32_000,
+                    reply_bytes=20_000,
+                ),
+            ),
+            planner=Planner(
+                self.registry,
+                timeout=knobs.timeout,
+                max_in_flight=knobs.max_in_flight,
+                networks=networks,
+            ),
+            lanes=self.lanes,
+            clock=clock,
+            witness=self.told,
+            limits=DispatchLimits(
+                lease=knobs.lease, retry_after_max=knobs.retry_after_max, look=knobs.look
+            ),
+        )
+        self.store.on_change(self.dispatcher.forget)
+        self.dispatcher.start()
+        self._stack.push_async_callback(self._drain)
+        self.janitor = Janitor(
+            self.store,
+            self.told,
+            clock,
+            Duties(
+                ages=knobs.ages,
+                interval_s=1.0,
+                rows=500,
+                auto_disable_after=knobs.auto_disable_after,
+            ),
+        )
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def _drain(self) -> None:
+        self.broken_off = await self.dispatcher.drain(5.0)
+
+    def _look_up(self, host: str) -> Sequence[str]:
+        addresses = self.knobs.names.get(host)
+        if addresses is None:
+            raise OSError(f"no such host: {host}")
+        return addresses
+
+    # -- waiting ------------------------------------------------------------------------
+
+    def ring(self) -> None:
+        """Something happened that a condition may depend on."""
+        self._bell.set()
+
+    async def until(self, condition: Callable[[], bool], *, limit_s: float = 10.0) -> None:
+        """Wait until the condition holds; it is asked after every attempt and every commit."""
+        async with asyncio.timeout(limit_s):
+            while True:
+                self._bell.clear()
+                for _ in range(_PASSES):
+                    if condition():
+                        return
+                    await asyncio.sleep(0)
+                await self._bell.wait()
+
+    async def settled(self, *, limit_s: float = 10.0) -> None:
+        """Wait until nothing is at work, so that only time can bring more."""
+        quiet = 0
+
+        def idle() -> bool:
+            nonlocal quiet
+            quiet = quiet + 1 if self.dispatcher.idle else 0
+            return quiet > _PASSES // 2
+
+        await self.until(idle, limit_s=limit_s)
+
+    async def go_to(self, instant: Instant, *, limit_s: float = 30.0) -> None:
+        """Turn the FakeClock to an instant, from one due time to the next."""
+        assert isinstance(self.clock, FakeClock)
+        await self.clock.run_until(instant, lambda: self.dispatcher.idle, limit_s=limit_s)
+
+    async def pass_time(self, time: Millis, *, limit_s: float = 30.0) -> None:
+        """Let so much time pass on the FakeClock, from one due time to the next."""
+        await self.go_to(self.clock.now() + time, limit_s=limit_s)
+
+    # -- what there is ------------------------------------------------------------------
+
+    async def application(
+        self, policy: Policy | None = None, *, throttle_rate: int | None = None
+    ) -> Application:
+        """A new application."""
+        made = await self.store.create_application(
+            ORGANIZATION,
+            ApplicationDraft(name="Shop", policy=policy or Policy(), throttle_rate=throttle_rate),
+            now=self.clock.now(),
+        )
+        assert not isinstance(made, Repeated)
+        return made
+
+    async def endpoint(self, application: Application, url: str, **draft: Any) -> Endpoint:
+        """A new endpoint with a secret of its own; `draft` are fields of EndpointDraft."""
+        draft.setdefault("secret", signing.new_secret())
+        made = await self.store.create_endpoint(
+            application.id,
+            EndpointDraft(url=url, **draft),
+            now=self.clock.now(),
+            endpoints_max=1_000_000,
+        )
+        assert not isinstance(made, Repeated)
+        return made
+
+    async def change(self, endpoint: Endpoint, **changes: Any) -> Endpoint:
+        """The endpoint with these fields changed, as an update of it does."""
+        present = await self.store.endpoint(endpoint.application_id, endpoint.public_id)
+        fields = {
+            name: getattr(present, name)
+            for name in EndpointDraft.__struct_fields__
+            if name != "secret"
+        }
+        return await self.store.update_endpoint(
+            endpoint.application_id,
+            endpoint.public_id,
+            EndpointDraft(**{**fields, **changes}),
+            now=self.clock.now(),
+        )
+
+    async def delete(self, endpoint: Endpoint) -> None:
+        """Delete an endpoint."""
+        await self.store.delete_endpoint(
+            endpoint.application_id, endpoint.public_id, now=self.clock.now()
+        )
+
+    async def publish(
+        self,
+        application: Application,
+        payload: bytes = b'{"n":1}',
+        *,
+        event_type: str = "thing.happened",
+        channels: tuple[str, ...] = (),
+        after: Millis = 0,
+    ) -> Message:
+        """A message that is on disk; `after` puts its deliveries off. Raises its verdict if it has one."""
+        now = self.clock.now()
+        while True:
+            subscribers = await self.store.subscribers(ORGANIZATION, application.public_id)
+            acceptance = Acceptance(
+                message=Message(
+                    id=0,
+                    public_id=ids.new_id(ids.MESSAGE, now),
+                    application_id=application.id,
+                    event_type=event_type,
+                    event_id=None,
+                    payload=payload,
+                    channels=channels,
+                    occurred_at=now,
+                    created_at=now,
+                    payload_expires_at=now + self.knobs.ages.payloads,
+                ),
+                subscribers=subscribers,
+                due_at=now + after,
+            )
+            (verdict,) = await self.dispatcher.accept([acceptance])
+            if isinstance(verdict, Published):
+                return verdict.message
+            assert isinstance(verdict, MarketbellError)
+            if not isinstance(verdict, StaleError):
+                raise verdict
+
+    async def resend(self, message: Message, endpoint: Endpoint) -> None:
+        """Ask for a resend, as a person does."""
+        await self.store.resend(
+            message.application_id, message.public_id, endpoint.public_id, now=self.clock.now()
+        )
+        self.dispatcher.wake()
+
+    # -- what was recorded --------------------------------------------------------------
+
+    async def attempts(
+        self, of: Message | Endpoint, *, endpoint: Endpoint | None = None
+    ) -> list[Attempt]:
+        """The attempts on record of a message (at one endpoint) or of an endpoint, oldest first."""
+        if isinstance(of, Message):
+            which = AttemptFilter(
+                message_id=of.id, endpoint_id=None if endpoint is None else endpoint.id
+            )
+        else:
+            which = AttemptFilter(endpoint_id=of.id)
+        found: list[Attempt] = []
+        after: str | None = None
+        while True:
+            part = await self.store.attempts(
+                of.application_id, which, Page(limit=1_000, after=after)
+            )
+            found += [row.attempt for row in part.data]
+            if part.done:
+                return found[::-1]
+            after = found[-1].public_id
+
+    async def state(self, message: Message, endpoint: Endpoint) -> DeliveryState | None:
+        """Where a delivery stands; None if there is none."""
+        states = await self.store.delivery_states(message.id)
+        return states.get(endpoint.public_id)

@@ -1,0 +1,705 @@
+"""Who is served next: turns, limits, and that no lane with a claim is ever forgotten."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from marketbell.delivery.fairness import Lane, Lanes, Places
+from marketbell.delivery.plan import Plan
+from marketbell.dialects.standard import Standard
+from marketbell.model import Application, Claim, Endpoint, Message, Policy
+
+NOW = 1_767_225_600_000
+STANDARD = Standard()
+ids = itertools.count(1)
+
+
+def make_plan(
+    endpoint_id: int,
+    *,
+    application_id: int = 1,
+    revision: int = 1,
+    cap: int = 8,
+    rate: int | None = None,
+    shared_rate: int | None = None,
+    ordered: bool = False,
+) -> Plan:
+    application = Application(
+        id=application_id,
+        public_id=f"app_{application_id}",
+        organization="org_1",
+        uid=None,
+        name="",
+        metadata={},
+        policy=Policy(),
+        throttle_rate=shared_rate,
+        revision=1,
+        created_at=0,
+        updated_at=0,
+    )
+    endpoint = Endpoint(
+        id=endpoint_id,
+        public_id=f"ep_{endpoint_id}",
+        application_id=application_id,
+        uid=None,
+        url="https://seller.example/",
+        description="",
+        event_types=None,
+        channels=None,
+        headers=(),
+        secrets=(),
+        metadata={},
+        policy=Policy(),
+        throttle_rate=rate,
+        disabled=False,
+        paused=False,
+        slot=0,
+        revision=revision,
+        version=1,
+        failing_since=None,
+        created_at=0,
+        updated_at=0,
+    )
+    return Plan(
+        application=application,
+        endpoint=endpoint,
+        dialect=STANDARD,
+        schedule=STANDARD.schedule,
+        honours=STANDARD.honours,
+        target=None,
+        fault="",
+        timeout=15_000,
+        max_in_flight=cap,
+        order_by=("id",) if ordered else None,
+        hold_on_failure=False,
+    )
+
+
+def make_claim(
+    endpoint_id: int, *, attempts: int = 0, size: int = 10, lease_until: int = NOW + 60_000
+) -> Claim:
+    message_id = next(ids)
+    return Claim(
+        message=Message(
+            id=message_id,
+            public_id=f"msg_{message_id}",
+            application_id=1,
+            event_type="part.created",
+            event_id=None,
+            payload=b"x" * size,
+            occurred_at=NOW,
+            created_at=NOW,
+            payload_expires_at=NOW,
+        ),
+        endpoint_id=endpoint_id,
+        endpoint_revision=1,
+        claim_number=1,
+        attempt_count=attempts,
+        born_at=NOW,
+        due_at=NOW,
+        lease_until=lease_until,
+    )
+
+
+def make_lanes(**places: float) -> Lanes:
+    return Lanes(
+        msgspec.convert(places, Places, strict=False), breaker_failures=5, breaker_rest=1_000
+    )
+
+
+def add(lanes: Lanes, plan: Plan, *, proven: bool = True, window: int | None = None) -> Lane:
+    """A lane that has proved itself, with its window opened as far as its cap or as asked."""
+    lane = lanes.lane(plan, None, NOW)
+    if proven:
+        lane.window.proven = True
+        lane.window.size = plan.max_in_flight if window is None else window
+    return lane
+
+
+def offer(lanes: Lanes, lane: Lane, count: int = 1, *, attempts: int = 0) -> list[Claim]:
+    claims = [make_claim(lane.plan.endpoint.id, attempts=attempts) for _ in range(count)]
+    for claim in claims:
+        lanes.offer(lane, claim, reserved=False)
+    return claims
+
+
+def take_all(lanes: Lanes, now: int = NOW) -> list[tuple[Lane, Claim]]:
+    taken = []
+    while (turn := lanes.next(now)) is not None:
+        taken.append(turn)
+    return taken
+
+
+def finish(lanes: Lanes, turn: tuple[Lane, Claim], *, proven: bool = True) -> None:
+    lanes.end(*turn, proven=proven, aged=False)
+
+
+# -- turns --------------------------------------------------------------------------------
+
+
+@given(stocks=st.lists(st.integers(1, 30), min_size=1, max_size=20))
+def test_of_n_lanes_that_are_ready_each_has_a_turn_within_n_turns(stocks: list[int]) -> None:
+    lanes = make_lanes(at_work=10_000, sockets=100_000)
+    for endpoint_id, stock in enumerate(stocks):
+        offer(lanes, add(lanes, make_plan(endpoint_id, cap=1_000)), stock)
+    left = Counter(dict(enumerate(stocks)))
+    since: Counter[int] = Counter()
+    while (turn := lanes.next(NOW)) is not None:
+        served = turn[0].plan.endpoint.id
+        left[served] -= 1
+        for endpoint_id in range(len(stocks)):
+            since[endpoint_id] = (
+                0 if endpoint_id == served or not left[endpoint_id] else since[endpoint_id] + 1
+            )
+            assert since[endpoint_id] < len(stocks)
+    assert not +left
+
+
+@given(newcomers=st.integers(1, 30), backlog=st.integers(50, 300))
+def test_one_lane_with_a_great_backlog_does_not_make_the_others_wait(
+    newcomers: int, backlog: int
+) -> None:
+    lanes = make_lanes(at_work=10_000, sockets=100_000)
+    great = add(lanes, make_plan(0, cap=1_000))
+    offer(lanes, great, backlog)
+    small = [add(lanes, make_plan(number)) for number in range(1, newcomers + 1)]
+    for lane in small:
+        offer(lanes, lane)
+    served = [
+        turn[0] for turn in itertools.islice(iter(lambda: lanes.next(NOW), None), newcomers + 1)
+    ]
+    assert set(served) == {great, *small}
+
+
+def test_first_tries_go_before_retries_and_every_eighth_turn_is_a_retrys() -> None:
+    lanes = make_lanes(at_work=1_000)
+    offer(lanes, add(lanes, make_plan(1, cap=500)), 200)
+    offer(lanes, add(lanes, make_plan(2, cap=500)), 200, attempts=1)
+    served = "".join("fr"[min(claim.attempt_count, 1)] for _lane, claim in take_all(lanes))
+    assert served[:48] == "fffffffr" * 6
+    assert served.count("f") == served.count("r") == 200
+    assert "ffffffff" not in served
+
+
+def test_within_one_lane_retries_are_not_starved_by_first_tries_that_never_end() -> None:
+    lanes = make_lanes(at_work=1_000)
+    lane = add(lanes, make_plan(1, cap=4))
+    retries = offer(lanes, lane, 5, attempts=2)
+    offer(lanes, lane, 3)
+    order = []
+    for _ in range(60):
+        offer(lanes, lane)
+        turn = lanes.next(NOW)
+        assert turn is not None
+        order.append(turn[1])
+        finish(lanes, turn)
+    places = [order.index(claim) for claim in retries]
+    assert all(later - before <= 8 for before, later in itertools.pairwise([-1, *places]))
+
+
+def test_a_retrys_turn_is_not_lost_to_a_lane_that_cannot_run() -> None:
+    lanes = make_lanes(at_work=1_000)
+    offer(lanes, add(lanes, make_plan(1, cap=100)), 100)
+    for number in range(2, 6):
+        full = add(lanes, make_plan(number, cap=1))
+        full.in_flight = 1
+        offer(lanes, full, attempts=1)
+    offer(lanes, add(lanes, make_plan(9)), 1, attempts=1)
+    served = [lanes.next(NOW) for _ in range(8)]
+    assert any(turn is not None and turn[1].attempt_count for turn in served)
+
+
+# -- limits -------------------------------------------------------------------------------
+
+
+def test_no_more_are_begun_than_the_sockets_allow() -> None:
+    lanes = make_lanes(sockets=10, at_work=1_000)
+    for number in range(40):
+        offer(lanes, add(lanes, make_plan(number)), 3)
+    taken = take_all(lanes)
+    assert len(taken) == lanes.in_flight == 10
+    finish(lanes, taken[0])
+    assert len(take_all(lanes)) == 1
+
+
+def test_no_more_are_at_work_than_may_be_and_one_that_has_grown_old_makes_room() -> None:
+    lanes = make_lanes(sockets=1_000, at_work=5)
+    offer(lanes, add(lanes, make_plan(1, cap=100)), 50)
+    assert len(take_all(lanes)) == 5
+    lanes.age()
+    assert len(take_all(lanes)) == 1
+    assert (lanes.at_work, lanes.in_flight) == (5, 6)
+
+
+def test_unproven_endpoints_have_one_request_each_and_share_half_of_the_sockets() -> None:
+    lanes = make_lanes(sockets=20, at_work=1_000)
+    hanging = [add(lanes, make_plan(number), proven=False) for number in range(30)]
+    for lane in hanging:
+        offer(lanes, lane, 1)
+        assert lane.room() == 0
+    taken = take_all(lanes)
+    assert len(taken) == len({lane for lane, _claim in taken}) == 10
+    well = add(lanes, make_plan(99))
+    offer(lanes, well, 4)
+    assert [lane for lane, _claim in take_all(lanes)] == [well, well]  # (20 - 12) // 4 is 2
+    finish(lanes, taken[0], proven=False)
+    assert [lane for lane, _claim in take_all(lanes)] == [hanging[10]]
+
+
+def test_a_proven_lane_leaves_sockets_for_others_the_more_are_taken() -> None:
+    lanes = make_lanes(sockets=100, at_work=1_000)
+    offer(lanes, add(lanes, make_plan(1, cap=1_000)), 500)
+    assert len(take_all(lanes)) == 20  # the twenty-first finds (100 - 20) // 4 others' places
+    other = add(lanes, make_plan(2))
+    offer(lanes, other)
+    assert [lane for lane, _claim in take_all(lanes)] == [other]
+
+
+@pytest.mark.parametrize(("sockets", "share"), [(1, 0.5), (2, 0.1), (3, 0.0)])
+def test_at_least_one_unproven_request_may_go_out(sockets: int, share: float) -> None:
+    lanes = make_lanes(sockets=sockets, unproven_share=share)
+    offer(lanes, add(lanes, make_plan(1), proven=False))
+    assert len(take_all(lanes)) == 1
+
+
+def test_a_lane_is_not_served_above_its_rate_and_wakes_when_it_may_go_on() -> None:
+    lanes = make_lanes()
+    offer(lanes, add(lanes, make_plan(1, rate=3)), 7)
+    assert len(take_all(lanes)) == 3
+    assert lanes.wakes_at() == NOW + 1_000
+    assert take_all(lanes, NOW + 999) == []
+    assert len(take_all(lanes, NOW + 1_000)) == 3
+
+
+def test_the_endpoints_of_an_application_share_its_rate() -> None:
+    lanes = make_lanes()
+    for number in (1, 2, 3):
+        offer(lanes, add(lanes, make_plan(number, shared_rate=4)), 4)
+    assert len(take_all(lanes)) == 4
+    assert len(take_all(lanes, NOW + 1_000)) == 4
+
+
+def test_an_endpoints_new_rate_is_not_taken_for_its_applications() -> None:
+    lanes = make_lanes()
+    lane = add(lanes, make_plan(1, shared_rate=4))
+    add(lanes, make_plan(1, shared_rate=4, rate=4, revision=2))
+    offer(lanes, lane, 8)
+    assert len(take_all(lanes)) == 4
+
+
+def test_a_rate_is_kept_over_a_change_of_something_else() -> None:
+    lanes = make_lanes()
+    lane = add(lanes, make_plan(1, rate=2))
+    offer(lanes, lane, 5)
+    assert len(take_all(lanes)) == 2
+    lanes.lane(make_plan(1, rate=2, revision=2), None, NOW)
+    assert take_all(lanes, NOW + 999) == []
+
+
+def test_a_lane_that_waits_for_its_rate_goes_on_when_the_clock_was_set_back() -> None:
+    lanes = make_lanes()
+    offer(lanes, add(lanes, make_plan(1, rate=1)), 2)
+    assert len(take_all(lanes)) == 1
+    back = NOW - 3_600_000
+    assert take_all(lanes, back) == []
+    wakes_at = lanes.wakes_at()
+    assert wakes_at is not None
+    assert wakes_at <= back + 1_000
+    assert len(take_all(lanes, wakes_at)) == 1
+
+
+# -- births, room -------------------------------------------------------------------------
+
+
+def test_a_place_is_promised_only_where_the_delivery_can_go_out_next() -> None:
+    lanes = make_lanes(stock=3, stock_bytes=100)
+    lane = add(lanes, make_plan(1))
+    assert lanes.reserve(lane, 10, NOW)
+    assert not lanes.reserve(lane, 91, NOW)
+    assert lanes.reserve(lane, 90, NOW)
+    assert not lanes.reserve(lane, 1, NOW)
+    lanes.withdraw(lane, 90)
+    assert lanes.reserve(lane, 0, NOW)
+    assert lanes.reserve(lane, 0, NOW)
+    assert not lanes.reserve(lane, 0, NOW)
+    lanes.withdraw(lane, 0)
+    lanes.withdraw(lane, 0)
+    lanes.withdraw(lane, 10)
+    assert (lanes.stock, lanes.stock_bytes, lane.reserved) == (0, 0, 0)
+
+
+def test_held_ordered_limited_and_backlogged_lanes_have_nothing_born_claimed() -> None:
+    lanes = make_lanes()
+    held = add(lanes, make_plan(1))
+    held.held_until = NOW + 1
+    backlogged = add(lanes, make_plan(2))
+    backlogged.backlog = True
+    ordered = add(lanes, make_plan(3, ordered=True))
+    limited = add(lanes, make_plan(4, rate=5))
+    for lane in (held, backlogged, ordered, limited):
+        assert not lanes.reserve(lane, 1, NOW)
+    assert lanes.reserve(held, 1, NOW + 1)
+
+
+def test_an_unproven_lane_has_room_for_one_and_a_proven_one_for_eight_windows() -> None:
+    lanes = make_lanes()
+    lane = add(lanes, make_plan(1, cap=4), proven=False)
+    assert lane.room() == 1
+    lane.window.succeed()
+    assert lane.room() == 16
+    offer(lanes, lane, 3)
+    assert lane.room() == 13
+    for _ in range(5):
+        lane.breaker.fail(NOW)
+    assert lane.room() < 1
+
+
+def test_shedding_keeps_the_oldest_claims() -> None:
+    lanes = make_lanes()
+    lane = add(lanes, make_plan(1))
+    first, retries = offer(lanes, lane, 3), offer(lanes, lane, 2, attempts=1)
+    shed = lanes.shed(lane, 4)
+    assert shed == [retries[1]]
+    assert set(lanes.shed(lane, 1)) == set(first[1:]) | {retries[0]}
+    assert list(lane.waiting()) == [first[0]]
+    assert lanes.shed(lane, 0) == [first[0]]
+    assert (lanes.stock, lanes.stock_bytes) == (0, 0)
+    assert lanes.next(NOW) is None
+
+
+def test_claims_are_given_back_before_their_lease_ends() -> None:
+    lanes = make_lanes()
+    lane = add(lanes, make_plan(1))
+    for lease in (5, 10, 15):
+        lanes.offer(lane, make_claim(1, lease_until=NOW + lease), reserved=False)
+    lanes.offer(lane, make_claim(1, attempts=1, lease_until=NOW + 7), reserved=False)
+    assert sorted(claim.lease_until - NOW for claim in lanes.shed_late(NOW + 10)) == [5, 7]
+    assert (lanes.stock, lane.stock) == (2, 2)
+
+
+def test_an_older_plan_does_not_replace_a_newer_one() -> None:
+    lanes = make_lanes()
+    lane = lanes.lane(make_plan(1, revision=5, cap=3), None, NOW)
+    assert lanes.lane(make_plan(1, revision=4, cap=9), None, NOW) is lane
+    assert lane.plan.endpoint.revision == 5
+    lanes.lane(make_plan(1, revision=6, cap=2), None, NOW)
+    assert (lane.plan.endpoint.revision, lane.window.cap) == (6, 2)
+
+
+def test_lanes_at_rest_are_forgotten_and_those_with_anything_in_memory_are_not() -> None:
+    lanes = make_lanes()
+    add(lanes, make_plan(1, application_id=1, shared_rate=3))
+    waiting = add(lanes, make_plan(2, application_id=2, shared_rate=3))
+    backlogged = add(lanes, make_plan(3))
+    promised = add(lanes, make_plan(4))
+    backlogged.backlog = True
+    offer(lanes, waiting)
+    assert lanes.reserve(promised, 1, NOW)
+    lanes.forget_idle(NOW + 1)
+    assert set(lanes.by_endpoint) == {2, 3, 4}
+
+
+# -- nobody is forgotten ------------------------------------------------------------------
+
+
+def test_lanes_without_a_socket_go_on_when_the_one_brought_back_has_nothing_left() -> None:
+    lanes = make_lanes(sockets=2, at_work=1_000)
+    stalled = [add(lanes, make_plan(number), proven=False) for number in range(4)]
+    for lane in stalled:
+        offer(lanes, lane)
+    (turn,) = take_all(lanes)
+    lanes.shed(stalled[1], 0)
+    finish(lanes, turn, proven=False)
+    assert [lane for lane, _claim in take_all(lanes)] == [stalled[2]]
+
+
+def test_a_claim_offered_to_a_lane_without_a_socket_is_served_though_nothing_else_ends() -> None:
+    lanes = make_lanes(sockets=2, at_work=1_000)
+    one, other = (add(lanes, make_plan(number), proven=False) for number in (1, 2))
+    offer(lanes, one)
+    offer(lanes, other)
+    (turn,) = take_all(lanes)
+    lanes.shed(other, 0)
+    finish(lanes, turn, proven=False)
+    assert take_all(lanes) == []
+    (claim,) = offer(lanes, other)
+    assert take_all(lanes) == [(other, claim)]
+
+
+def test_a_lane_behind_one_that_waits_for_its_rate_gets_the_free_socket() -> None:
+    lanes = make_lanes(sockets=2, at_work=1_000)
+    busy, limited, free = (
+        add(lanes, plan, proven=False)
+        for plan in (make_plan(1), make_plan(2, rate=1), make_plan(3))
+    )
+    assert limited.own_rate is not None
+    limited.own_rate.start(NOW)
+    for lane in (busy, limited, free):
+        offer(lanes, lane)
+    (turn,) = take_all(lanes)
+    finish(lanes, turn, proven=False)
+    assert [lane for lane, _claim in take_all(lanes)] == [free]
+
+
+class Request:
+    """One request under way in the machine below."""
+
+    def __init__(self, lane: Lane, claim: Claim) -> None:
+        self.lane = lane
+        self.claim = claim
+        self.proven = lane.window.proven
+        self.aged = False
+
+
+class LanesMachine(RuleBasedStateMachine):
+    """The real lanes against sums that are counted afresh, under every event that a node knows."""
+
+    lanes_known = Bundle("lanes_known")
+
+    @initialize(
+        sockets=st.integers(1, 12),
+        at_work=st.integers(1, 12),
+        share=st.sampled_from((0.0, 0.3, 0.5, 1.0)),
+    )
+    def begin(self, sockets: int, at_work: int, share: float) -> None:
+        self.lanes = Lanes(
+            Places(
+                at_work=at_work, sockets=sockets, unproven_share=share, stock=60, stock_bytes=600
+            ),
+            breaker_failures=4,
+            breaker_rest=500,
+        )
+        self.real = self.wall = NOW
+        self.waiting: dict[int, list[Claim]] = {}
+        self.promised: list[tuple[Lane, int]] = []
+        self.flying: list[Request] = []
+        self.revisions: Counter[int] = Counter()
+        self.starts: dict[object, list[int]] = {}
+
+    # -- events -------------------------------------------------------------------------
+
+    @rule(
+        target=lanes_known,
+        endpoint_id=st.integers(1, 8),
+        cap=st.integers(1, 6),
+        rate=st.sampled_from((None, None, 1, 3)),
+        ordered=st.booleans(),
+    )
+    def know(self, endpoint_id: int, cap: int, rate: int | None, ordered: bool) -> int:
+        self.revisions[endpoint_id] += 1
+        self.lanes.lane(
+            make_plan(
+                endpoint_id,
+                application_id=endpoint_id % 3,
+                shared_rate=4 if endpoint_id % 3 == 0 else None,
+                revision=self.revisions[endpoint_id],
+                cap=cap,
+                rate=rate,
+                ordered=ordered,
+            ),
+            None,
+            self.wall,
+        )
+        return endpoint_id
+
+    def lane(self, endpoint_id: int) -> Lane | None:
+        return self.lanes.by_endpoint.get(endpoint_id)
+
+    @rule(
+        endpoint_id=lanes_known,
+        attempts=st.integers(0, 1),
+        size=st.integers(0, 20),
+        count=st.integers(1, 4),
+        lease=st.integers(-100, 5_000),
+    )
+    def offer(self, endpoint_id: int, attempts: int, size: int, count: int, lease: int) -> None:
+        lane = self.lane(endpoint_id)
+        if lane is None:
+            return
+        for _ in range(count):
+            claim = make_claim(
+                endpoint_id, attempts=attempts, size=size, lease_until=self.wall + lease
+            )
+            self.lanes.offer(lane, claim, reserved=False)
+            self.waiting.setdefault(endpoint_id, []).append(claim)
+
+    @rule(endpoint_id=lanes_known, size=st.integers(0, 20))
+    def reserve(self, endpoint_id: int, size: int) -> None:
+        lane = self.lane(endpoint_id)
+        if lane is not None and self.lanes.reserve(lane, size, self.wall):
+            assert self.lanes.stock <= self.lanes.places.stock
+            assert self.lanes.stock_bytes <= self.lanes.places.stock_bytes
+            self.promised.append((lane, size))
+
+    @precondition(lambda self: self.promised)
+    @rule(born=st.booleans(), data=st.data())
+    def settle(self, born: bool, data: st.DataObject) -> None:
+        lane, size = self.promised.pop(data.draw(st.integers(0, len(self.promised) - 1)))
+        if born:
+            endpoint_id = lane.plan.endpoint.id
+            claim = make_claim(endpoint_id, size=size, lease_until=self.wall + 3_000)
+            self.lanes.offer(lane, claim, reserved=True)
+            self.waiting.setdefault(endpoint_id, []).append(claim)
+        else:
+            self.lanes.withdraw(lane, size)
+
+    @rule(times=st.integers(1, 3))
+    def take_some(self, times: int) -> None:
+        for _ in range(times):
+            self.take()
+
+    @rule()
+    def take_all(self) -> None:
+        while self.take():
+            pass
+        self.nobody_waits_who_could_run()
+
+    def take(self) -> bool:
+        turn = self.lanes.next(self.wall)
+        if turn is None:
+            return False
+        lane, claim = turn
+        endpoint_id = lane.plan.endpoint.id
+        self.waiting[endpoint_id].remove(claim)
+        assert lane.in_flight <= lane.window.size
+        assert self.lanes.in_flight <= self.lanes.places.sockets
+        assert self.lanes.at_work <= self.lanes.places.at_work
+        for limit in lane.rate:
+            starts = self.starts.setdefault(limit, [])
+            starts.append(self.real)
+            assert sum(1 for start in starts if start > self.real - 1_000) <= limit.rate
+        self.flying.append(Request(lane, claim))
+        return True
+
+    def pick(self, data: st.DataObject) -> Request:
+        return self.flying[data.draw(st.integers(0, len(self.flying) - 1))]
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data(), what=st.sampled_from(("succeed", "answer", "fall_silent")))
+    def end(self, data: st.DataObject, what: str) -> None:
+        self.end_one(self.pick(data), what)
+
+    def end_one(self, request: Request, what: str) -> None:
+        self.flying.remove(request)
+        self.lanes.end(request.lane, request.claim, proven=request.proven, aged=request.aged)
+        getattr(request.lane.window, what)()
+        if what == "succeed":
+            request.lane.breaker.succeed()
+        elif request.lane.breaker.fail(self.wall):
+            request.lane.window.narrow()
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data())
+    def send_again(self, data: st.DataObject) -> None:
+        request = self.pick(data)
+        self.flying.remove(request)
+        self.lanes.end(request.lane, request.claim, proven=request.proven, aged=request.aged)
+        self.lanes.begin_again(request.lane, request.claim)
+        self.flying.append(Request(request.lane, request.claim))
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data())
+    def grow_old(self, data: st.DataObject) -> None:
+        request = self.pick(data)
+        if not request.aged:
+            request.aged = True
+            self.lanes.age()
+
+    @rule(endpoint_id=lanes_known, keep=st.integers(0, 3))
+    def shed(self, endpoint_id: int, keep: int) -> None:
+        lane = self.lane(endpoint_id)
+        if lane is not None:
+            self.gone(self.lanes.shed(lane, keep))
+            assert lane.stock <= keep
+
+    @rule(ahead=st.integers(0, 4_000))
+    def shed_late(self, ahead: int) -> None:
+        self.gone(self.lanes.shed_late(self.wall + ahead))
+
+    def gone(self, claims: list[Claim]) -> None:
+        for claim in claims:
+            self.waiting[claim.endpoint_id].remove(claim)
+
+    @rule(endpoint_id=consumes(lanes_known), rest=st.integers(0, 3_000))
+    def forget(self, endpoint_id: int, rest: int) -> None:
+        before = {lane for lane in self.lanes.by_endpoint.values() if not lane.idle}
+        self.lanes.forget_idle(self.wall - rest)
+        assert before <= set(self.lanes.by_endpoint.values())
+
+    @rule(passed=st.integers(0, 1_500), back=st.sampled_from((0, 0, 0, 1, 700, 3_600_000)))
+    def let_time_pass(self, passed: int, back: int) -> None:
+        self.real += passed
+        self.wall += passed - back
+
+    # -- what always holds --------------------------------------------------------------
+
+    @invariant()
+    def counters_are_the_sums_of_what_there_is(self) -> None:
+        lanes = self.lanes
+        waiting = [claim for claims in self.waiting.values() for claim in claims]
+        flying = [request.claim for request in self.flying]
+        assert lanes.in_flight == len(flying)
+        assert lanes.at_work == sum(1 for request in self.flying if not request.aged)
+        assert lanes.unproven_in_flight == sum(1 for r in self.flying if not r.proven)
+        assert lanes.stock == len(waiting) + len(flying) + len(self.promised)
+        assert lanes.stock_bytes == sum(
+            len(claim.message.payload) for claim in waiting + flying
+        ) + sum(size for _lane, size in self.promised)
+        for endpoint_id, lane in lanes.by_endpoint.items():
+            own = self.waiting.get(endpoint_id, [])
+            assert sorted(c.message.id for c in lane.waiting()) == sorted(c.message.id for c in own)
+            assert lane.in_flight == sum(1 for r in self.flying if r.lane is lane)
+            assert lane.reserved == sum(1 for promised, _size in self.promised if promised is lane)
+
+    def nobody_waits_who_could_run(self) -> None:
+        """After all turns are taken, each claim that waits has something that will bring it back."""
+        lanes, places = self.lanes, self.lanes.places
+        if lanes.in_flight >= places.sockets or lanes.at_work >= places.at_work:
+            assert self.flying
+            return
+        unproven_max = max(1, int(places.sockets * places.unproven_share))
+        for endpoint_id, claims in self.waiting.items():
+            lane = self.lane(endpoint_id)
+            if not claims or lane is None:
+                assert not claims
+                continue
+            if lane.waking:
+                wakes_at = lanes.wakes_at()
+                assert wakes_at is not None
+                assert wakes_at <= self.wall + 1_000
+            elif lane.in_flight == 0:
+                assert not lane.window.proven
+                assert lanes.unproven_in_flight >= unproven_max
+
+    def teardown(self) -> None:
+        """Whatever happened, all that waits is taken once requests end and time passes."""
+        if not hasattr(self, "lanes"):
+            return
+        left = sum(len(claims) for claims in self.waiting.values())
+        for _ in range(left + 3):
+            while self.take():
+                pass
+            for request in list(self.flying):
+                self.end_one(request, "succeed")
+            self.real += 1_000
+            self.wall += 1_000
+        assert not any(self.waiting.values())
+
+
+TestLanes = LanesMachine.TestCase
+TestLanes.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
