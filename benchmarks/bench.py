@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import shutil
-import signal
 import ssl
 import sys
 import tempfile
@@ -168,17 +166,14 @@ class Bench:
         warmed = warm.answered * each
         await sink.until(warmed, within_s=_SETTLE_S)
         self.say(f"{scenario}: measuring for {seconds:g} s")
-        profiled = target.profile is not None
-        if profiled:
-            os.kill(target.pid, signal.SIGUSR1)
+        target.begin_profile()
         before, begun = target.usage(), time.monotonic()
         outcome = await load.closed(seconds)
         messages = outcome.answered * each
         came = await sink.until(warmed + messages, within_s=_SETTLE_S)
         after = target.usage()
-        if profiled and target.profile is not None:
-            os.kill(target.pid, signal.SIGUSR2)
-            await asyncio.sleep(0.5)
+        if target.profile is not None:
+            await target.end_profile()
             self.report.add_profile(scenario, target.profile, messages)
         await load.aclose()
         self._check(scenario, sink, outcome, warmed + messages, came=came)

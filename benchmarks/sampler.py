@@ -79,16 +79,17 @@ class Sampler:
 
     def write(self, path: Path) -> None:
         """Keep what was seen as JSON."""
-        path.write_text(
-            json.dumps(
-                {
-                    "samples": self.samples,
-                    "own": [[*place, count] for place, count in self.own.most_common(200)],
-                    "held": [[*place, count] for place, count in self.held.most_common(400)],
-                    "lines": [[*place, count] for place, count in self.lines.most_common(200)],
-                }
-            )
+        text = json.dumps(
+            {
+                "samples": self.samples,
+                "own": [[*place, us] for place, us in self.own.most_common(200)],
+                "held": [[*place, us] for place, us in self.held.most_common(400)],
+                "lines": [[*place, us] for place, us in self.lines.most_common(200)],
+            }
         )
+        whole = path.with_suffix(".part")
+        whole.write_text(text)
+        whole.rename(path)
 
 
 def main() -> None:

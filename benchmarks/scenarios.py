@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Final, TypeAlias
@@ -126,13 +125,11 @@ async def drain(bench: Bench) -> None:
         await target.start()
         await sink.until(1, within_s=30)
         before, begun_with = target.usage(), sink.count
-        if target.profile is not None:
-            os.kill(target.pid, signal.SIGUSR1)
+        target.begin_profile()
         came = await sink.until(count, within_s=120)
         after = target.usage()
         if target.profile is not None:
-            os.kill(target.pid, signal.SIGUSR2)
-            await asyncio.sleep(0.5)
+            await target.end_profile()
             bench.report.add_profile("drain", target.profile, count)
         if not came or sink.doubled or sink.unique != count:
             bench.fault(f"drain: {sink.unique} of {count} arrived, {sink.doubled} more than once")

@@ -120,6 +120,22 @@ class Target:
         """What the running server has used so far."""
         return machine.usage(self.pid)
 
+    def begin_profile(self) -> None:
+        """Let a server that is profiled forget what it has seen so far."""
+        if self.profile is not None:
+            self.profile.unlink(missing_ok=True)
+            os.kill(self.pid, signal.SIGUSR1)
+
+    async def end_profile(self) -> None:
+        """Let it write what it has seen, and wait for that. RuntimeError if it does not."""
+        assert self.profile is not None
+        os.kill(self.pid, signal.SIGUSR2)
+        limit = time.monotonic() + _START_S
+        while not await asyncio.to_thread(self.profile.exists):
+            if time.monotonic() > limit:
+                raise RuntimeError("the sampler wrote nothing")
+            await asyncio.sleep(0.05)
+
     def http(self) -> httpx.AsyncClient:
         """A client of its API with an operator's token."""
         return httpx.AsyncClient(

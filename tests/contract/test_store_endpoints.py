@@ -60,6 +60,11 @@ async def update(scene: Scene, endpoint: Endpoint, **changes: object) -> Endpoin
     )
 
 
+def bytes_on_disk(file: Path) -> bytes:
+    """All that a database has written: the file and its log."""
+    return file.read_bytes() + file.with_name(f"{file.name}-wal").read_bytes()
+
+
 async def test_an_endpoint_is_read_back_as_it_was_made(store: Store, scene: Scene) -> None:
     application = await scene.application()
     draft = EndpointDraft(
@@ -205,7 +210,7 @@ async def test_secrets_and_headers_are_ciphertext_in_the_file(
         secrets_max=5,
         now=START,
     )
-    written = database_file.read_bytes() + Path(f"{database_file}-wal").read_bytes()
+    written = bytes_on_disk(database_file)
     assert b"visible.example" in written
     for plain in (secret, rotated, header.encode(), b"Authorization"):
         assert plain not in written
@@ -448,10 +453,12 @@ async def test_a_deleted_endpoint_sends_nothing(store: Store, scene: Scene) -> N
 # -- keys that wait for a failed delivery ---------------------------------------------------
 
 
-async def held_key(scene: Scene, **draft: object) -> tuple[Application, Endpoint]:
+async def held_key(
+    scene: Scene, order_on_failure: OrderOnFailure | None = None
+) -> tuple[Application, Endpoint]:
     """An endpoint with a key that a failed delivery holds, and one delivery behind it."""
     application = await scene.application()
-    endpoint = await scene.endpoint(application, **draft)
+    endpoint = await scene.endpoint(application, policy=Policy(order_on_failure=order_on_failure))
     await scene.publish(application, endpoint, order_key=KEY)
     await scene.publish(application, endpoint, order_key=KEY)
     (claim,) = await scene.claim()
@@ -461,9 +468,7 @@ async def held_key(scene: Scene, **draft: object) -> tuple[Application, Endpoint
 
 
 async def test_an_endpoint_that_moves_on_lets_its_held_keys_go(scene: Scene) -> None:
-    _application, endpoint = await held_key(
-        scene, policy=Policy(order_on_failure=OrderOnFailure.HOLD)
-    )
+    _application, endpoint = await held_key(scene, OrderOnFailure.HOLD)
     endpoint = await update(scene, endpoint, description="still holding")
     assert await scene.claim() == ()
     await update(scene, endpoint, policy=Policy(order_on_failure=OrderOnFailure.MOVE_ON))
@@ -472,7 +477,7 @@ async def test_an_endpoint_that_moves_on_lets_its_held_keys_go(scene: Scene) -> 
 
 async def test_an_application_that_moves_on_lets_held_keys_go(store: Store, scene: Scene) -> None:
     application, _endpoint = await held_key(scene)
-    other, _own = await held_key(scene, policy=Policy(order_on_failure=OrderOnFailure.HOLD))
+    other, _own = await held_key(scene, OrderOnFailure.HOLD)
 
     async def say(owner: Application, order_on_failure: OrderOnFailure) -> int:
         await store.update_application(

@@ -26,13 +26,21 @@ curl() { command curl --fail --max-time 10 "$@"; echo; }
 """
 """Any answer that is not 2xx ends the walk."""
 
-WAIT = """
-for _ in $(seq 200); do
+WAITS = {
+    "server": """
+for _ in $(seq 400); do
   command curl -sf http://127.0.0.1:8080/api/v1/health/ping > /dev/null && break
   sleep 0.05
 done
-"""
-"""A reader is slower than the server's start."""
+""",
+    "receiver": """
+for _ in $(seq 400); do
+  (: < /dev/tcp/127.0.0.1/9000) 2> /dev/null && break
+  sleep 0.05
+done
+""",
+}
+"""A reader is slower than the start of what these blocks start."""
 
 
 class Walk:
@@ -46,7 +54,7 @@ class Walk:
             r"<!-- walk: (\w+) -->\n```sh\n(.*?)```", page.read_text(), re.DOTALL
         ):
             if kind != "install":
-                script += block + (WAIT if kind == "server" else "")
+                script += block + WAITS.get(kind, "")
         for written, free in self.ports.items():
             script = script.replace(str(written), str(free))
         self.script = script

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 import pytest
+import uvloop
 
 from marketbell.clock import Clock, SystemClock
 from marketbell.control.tokens import create_token
@@ -89,7 +90,8 @@ class LiveNode:
         self._thread.join(60)
 
     def _main(self) -> None:
-        asyncio.run(self._serve())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -129,7 +131,8 @@ def live_node(folder: Path, clock: Clock | None = None, **changes: object) -> It
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
     """One node for all tests of a module; tests keep apart by their organizations."""
-    with live_node(tmp_path_factory.mktemp("node")) as node:
+    secret = b"a secret of the tests, of 32 bytes or more"
+    with live_node(tmp_path_factory.mktemp("node"), jwt_secret=secret) as node:
         yield node
 
 
@@ -143,6 +146,18 @@ def organization(request: pytest.FixtureRequest) -> str:
 def api(live: LiveNode, organization: str) -> httpx.Client:
     """An operator's client of that organization, from /api/v1 on."""
     return live.client(organization)
+
+
+@pytest.fixture
+def live_url(live: LiveNode) -> str:
+    """Where the API begins."""
+    return f"{live.url}/api/v1"
+
+
+@pytest.fixture
+def jwt_secret(live: LiveNode) -> bytes:
+    """What signs the node's tokens."""
+    return live.settings.jwt_secret
 
 
 @pytest.fixture

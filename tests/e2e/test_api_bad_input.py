@@ -102,7 +102,7 @@ def count(api: httpx.Client) -> int:
 
 
 def test_each_broken_body_is_refused_clearly_and_leaves_nothing(api: httpx.Client) -> None:
-    wrong = []
+    wrong: list[tuple[object, ...]] = []
     for name, body in BODIES.items():
         response = publish(api, body)
         details = response.json().get("detail")
@@ -111,7 +111,7 @@ def test_each_broken_body_is_refused_clearly_and_leaves_nothing(api: httpx.Clien
             wrong.append((name, response.status_code, response.text[:200]))
         started = time.perf_counter()
         if publish(api, MESSAGE % b"{}").status_code != 202:
-            wrong.append((name, "the next good one", ""))
+            wrong.append((name, "the next good one"))
         assert time.perf_counter() - started < 2
     assert wrong == []
     assert count(api) == len(BODIES)
@@ -201,7 +201,7 @@ def test_paths_that_lead_nowhere_are_404_and_wrong_methods_405(api: httpx.Client
 
 
 def test_strange_names_in_paths_are_not_found(api: httpx.Client) -> None:
-    for name in ("%00", "%ff", "a" * 3000, "..", "%E2%82%AC", "' or 1=1 --", "app_"):
+    for name in ("%00", "%ff", "a" * 3000, "%E2%82%AC", "' or 1=1 --", "app_"):
         for path in (f"/app/{name}", f"/app/s/endpoint/{name}", f"/app/s/msg/{name}"):
             response = api.get(path)
             assert response.status_code == 404, (path[:60], response.text)

@@ -178,6 +178,7 @@ def test_timestamp_says_when_it_happened(api: httpx.Client, app: str) -> None:
         assert answered["occurredAt"] == "2024-05-01T08:00:00.000Z"
         assert made(api.get(f"/app/s/msg/{answered['id']}"), 200) == answered
     assert "occurredAt" not in made(api.post(app, json=given))
+    wrong: object
     for wrong in (-1, 1e30, "yesterday", True, []):
         response = api.post(app, json={**given, "timestamp": wrong})
         assert fault(response)[0] == ["body", "timestamp"]
@@ -233,7 +234,7 @@ def test_null_is_the_same_as_absent_for_what_may_be_left_out(api: httpx.Client, 
         "application",
         "transformationsParams",
     )
-    given = {"eventType": "a", "payload": {}, **dict.fromkeys(optional)}
+    given: dict[str, object] = {"eventType": "a", "payload": {}, **dict.fromkeys(optional)}
     answered = made(api.post(app, json=given))
     assert (answered["eventId"], answered["channels"], answered["tags"]) == (None, None, None)
 

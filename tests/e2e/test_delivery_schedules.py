@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from support.plane import DAY, Diary, Knobs, Plane
 
 from marketbell.clock import SystemClock
 from marketbell.model import NEVER, DeliveryState, Outcome, Policy
 from marketbell.testing import CLOSE, HANG, OK, RESET, Answer, FakeClock, TestReceiver
+from support.plane import DAY, Diary, Knobs, Plane
 
 ERROR: Final = Answer(status=500)
 OVOKO: Final = Policy(dialect="ovoko")
@@ -171,7 +171,10 @@ class TestStandard:
     """What a receiver may ask for, and gets."""
 
     async def test_410_ends_the_delivery_and_disables_the_endpoint(self, tmp_path: Path) -> None:
-        async with TestReceiver([Answer(status=410)]) as shop, Plane(tmp_path, SystemClock()) as plane:
+        async with (
+            TestReceiver([Answer(status=410)]) as shop,
+            Plane(tmp_path, SystemClock()) as plane,
+        ):
             application = await plane.application()
             endpoint = await plane.endpoint(application, shop.url)
             message = await plane.publish(application)
@@ -186,7 +189,10 @@ class TestStandard:
     async def test_an_endpoint_that_is_gone_is_not_asked_again_whatever_waits(
         self, tmp_path: Path
     ) -> None:
-        async with TestReceiver([Answer(status=410)]) as shop, Plane(tmp_path, SystemClock()) as plane:
+        async with (
+            TestReceiver([Answer(status=410)]) as shop,
+            Plane(tmp_path, SystemClock()) as plane,
+        ):
             application = await plane.application(Policy(max_in_flight=1))
             endpoint = await plane.endpoint(application, shop.url, paused=True)
             for _ in range(30):

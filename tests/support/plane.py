@@ -292,6 +292,16 @@ class Plane:
         assert not isinstance(made, Repeated)
         return made
 
+    async def change_application(self, application: Application, **changes: Any) -> Application:
+        """The application with these fields changed."""
+        fields = {name: getattr(application, name) for name in ApplicationDraft.__struct_fields__}
+        return await self.store.update_application(
+            ORGANIZATION,
+            application.public_id,
+            ApplicationDraft(**{**fields, **changes}),
+            now=self.clock.now(),
+        )
+
     async def endpoint(self, application: Application, url: str, **draft: Any) -> Endpoint:
         """A new endpoint with a secret of its own; `draft` are fields of EndpointDraft."""
         draft.setdefault("secret", signing.new_secret())

@@ -105,7 +105,7 @@ class Api:
         request_id = self._request_ids.of(headers)
         try:
             principal = self.verifier.principal(headers.get(b"authorization"))
-            body = await read_body(receive, self.services.settings.body_max, _length(headers))
+            body = await read_body(receive, self.services.settings.body_max, headers)
             if body is None:
                 return
             answer = await publishing.publish(
@@ -160,7 +160,7 @@ class Api:
             limit = self.services.settings.body_max
             if operation.body_max is not None:
                 limit = operation.body_max(self.services)
-            given = await read_body(receive, limit, _length(headers))
+            given = await read_body(receive, limit, headers)
             if given is None:
                 return None
             body = given
@@ -216,8 +216,3 @@ def _named(scope: Scope, request_id: bytes) -> dict[str, str]:
         "method": scope["method"],
         "path": scope["path"],
     }
-
-
-def _length(headers: dict[bytes, bytes]) -> int | None:
-    text = headers.get(b"content-length", b"")
-    return int(text) if text.isdigit() else None

@@ -199,6 +199,7 @@ async def _by_endpoint(call: Call) -> Answer:
 
 
 async def _get(call: Call) -> Answer:
+    call.query.flag("expanded_statuses")
     row = await history.attempt(
         call.services,
         call.principal,
@@ -259,6 +260,7 @@ OPERATIONS: Final = (
         name="v1.message-attempt.get",
         access=Access.APPLICATION,
         work=_get,
+        query=("expanded_statuses",),
     ),
     Operation(
         method="GET",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Mapping
 from typing import Final
 
 from marketbell.api.answers import Receive
@@ -10,15 +12,22 @@ from marketbell.errors import TooLargeError, TooSlowError
 
 BODY_S: Final = 30.0
 """Seconds in which a body must have come whole."""
+DRAINED_BYTES: Final = 16_000_000
+DRAINED_S: Final = 5.0
+"""How much of a body that is too large is read and thrown away, and for how long."""
 
 
-async def read_body(receive: Receive, limit: int, declared: int | None) -> bytes | None:
+async def read_body(receive: Receive, limit: int, headers: Mapping[bytes, bytes]) -> bytes | None:
     """
-    The whole body, None if the caller went away first; `declared` is its Content-Length.
+    The whole body of a request with these headers, None if the caller went away first.
 
-    Raises TooLargeError above `limit` bytes, before the rest is read; TooSlowError after 30 s.
+    Raises TooLargeError above `limit` bytes; what else comes is thrown away, for so long that
+    a caller that writes before it reads gets its answer. Raises TooSlowError after 30 s.
     """
-    if declared is not None and declared > limit:
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > limit:
+        if b"expect" not in headers:
+            await _drain(receive)
         raise _too_large(limit)
     event = await receive()
     if event["type"] == "http.request" and not event.get("more_body", False):
@@ -36,7 +45,7 @@ async def read_body(receive: Receive, limit: int, declared: int | None) -> bytes
                 part: bytes = event.get("body", b"")
                 size += len(part)
                 if size > limit:
-                    raise _too_large(limit)
+                    break
                 parts.append(part)
                 if not event.get("more_body", False):
                     return b"".join(parts)
@@ -45,6 +54,20 @@ async def read_body(receive: Receive, limit: int, declared: int | None) -> bytes
         raise TooSlowError(
             ("body",), f"The body did not come whole within {BODY_S:.0f} seconds."
         ) from None
+    if event.get("more_body", False):
+        await _drain(receive)
+    raise _too_large(limit)
+
+
+async def _drain(receive: Receive) -> None:
+    left = DRAINED_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAINED_S):
+            while left > 0:
+                event = await receive()
+                if not event.get("more_body", False):
+                    return
+                left -= len(event.get("body", b""))
 
 
 def _too_large(limit: int) -> TooLargeError:

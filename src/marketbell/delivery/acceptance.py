@@ -8,9 +8,10 @@ from marketbell.clock import Clock
 from marketbell.delivery.claims import Claims
 from marketbell.delivery.fairness import Lane, Lanes
 from marketbell.delivery.intake import Acceptance
+from marketbell.delivery.leases import Leases
 from marketbell.delivery.plan import Planner, order_key
 from marketbell.errors import MarketbellError
-from marketbell.model import Instant, Millis
+from marketbell.model import Instant
 from marketbell.store.base import Birth, Publication, Published, Queue
 
 
@@ -30,14 +31,14 @@ class Acceptor:
         claims: Claims,
         clock: Clock,
         *,
-        lease: Millis,
+        leases: Leases,
     ) -> None:
         self._queue = queue
         self._planner = planner
         self._lanes = lanes
         self._claims = claims
         self._clock = clock
-        self._lease = lease
+        self._leases = leases
         self.closing = False
         """Whether nothing may be born claimed any more."""
 
@@ -97,7 +98,7 @@ class Acceptor:
                 and self._lanes.reserve(lane, len(message.payload), now)
             ):
                 promised.append(lane)
-                lease_until = now + int(self._lease * self._clock.speed)
+                lease_until = self._leases.until()
             else:
                 waiting.append((lane, due_at))
             born.append(

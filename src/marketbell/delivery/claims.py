@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from marketbell.clock import Clock, Timer
 from marketbell.delivery.fairness import Lane, Lanes
+from marketbell.delivery.leases import Leases
 from marketbell.errors import StoreError
 from marketbell.model import NEVER, Application, Claim, Endpoint, Instant, Millis
 from marketbell.store.base import Claimed, ClaimRequest, Queue
@@ -17,7 +18,8 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 1_000
 """Claims of one call at most."""
 _LANES_AT_ONCE = 200
-_PAUSE_S = 0.25
+_PAUSE: Millis = 250
+"""How long, in real time, before the store is asked again that could not, or that there was no room for."""
 
 
 class _Rooms(Mapping[int, int]):
@@ -63,7 +65,7 @@ class Claims:
         lanes: Lanes,
         clock: Clock,
         *,
-        lease: Millis,
+        leases: Leases,
         lost_max: int,
         look: Millis,
         may_claim: Callable[[], bool],
@@ -72,7 +74,7 @@ class Claims:
         self._queue = queue
         self._lanes = lanes
         self._clock = clock
-        self._lease = lease
+        self._leases = leases
         self._lost_max = lost_max
         self._look = look
         self._may_claim = may_claim
@@ -99,6 +101,7 @@ class Claims:
         """Something falls due then."""
         if due_at < self._next_at:
             self._next_at = due_at
+            self.look()
             self._set_timer()
 
     def expect_backlog(self, lane: Lane) -> None:
@@ -163,6 +166,7 @@ class Claims:
             await self._queue.release(unsent)
         except StoreError as error:
             _log.warning("claims not released", extra={"count": len(unsent), "reason": str(error)})
+            self._unsent[:0] = unsent
         else:
             self.expect(min(claim.due_at for claim in unsent))
 
@@ -176,7 +180,8 @@ class Claims:
             claimed = await self._queue.claim(
                 ClaimRequest(
                     now=now,
-                    lease_until=now + int(self._lease * self._clock.speed),
+                    leases_now=self._leases.now(),
+                    lease_until=self._leases.until(),
                     limit=max(1, min(_AT_ONCE, self._lanes.room())),
                     bytes_max=max(1, places.stock_bytes - self._lanes.stock_bytes),
                     rooms=_Rooms(by_endpoint, now),
@@ -187,7 +192,7 @@ class Claims:
             )
         except StoreError as error:
             _log.error("the store does not give claims", extra={"reason": str(error)})
-            self.expect(now + int(_PAUSE_S * 1000 * self._clock.speed))
+            self.expect(now + int(_PAUSE * self._clock.speed))
             return False
         self._take(claimed, lanes)
         return True
@@ -226,8 +231,11 @@ class Claims:
         return bool(self._feed) or self._next_at <= self._clock.now()
 
     def _set_timer(self) -> None:
-        now = self._clock.now()
-        at = min(self._next_at, now + int(self._look * self._clock.speed))
+        now, speed = self._clock.now(), self._clock.speed
+        at = min(self._next_at, now + int(self._look * speed))
+        if at <= now or self._unsent:
+            # It waits for room, which calls by itself, or for the store, which does not.
+            at = now + int(_PAUSE * speed)
         if self._timer is not None:
             if now < self._timer[0] <= at:
                 return

@@ -16,6 +16,7 @@ from marketbell.delivery.claims import Claims
 from marketbell.delivery.fairness import Lane, Lanes
 from marketbell.delivery.health import learn
 from marketbell.delivery.intake import Acceptance
+from marketbell.delivery.leases import Leases
 from marketbell.delivery.plan import Plan, Planner
 from marketbell.delivery.recorder import Recorder
 from marketbell.delivery.retry import Ended, decide
@@ -116,6 +117,7 @@ class Dispatcher:
         self._clock = clock
         self._witness = witness
         self._limits = limits
+        self._leases = Leases(clock, limits.lease)
         self._random = random.Random()  # noqa: S311 - jitter of retries, no secret
         self._flying: set[_Sending] = set()
         self._young: deque[_Sending] = deque()
@@ -129,13 +131,15 @@ class Dispatcher:
             queue,
             lanes,
             clock,
-            lease=limits.lease,
+            leases=self._leases,
             lost_max=limits.lost_claims_max,
             look=limits.look,
             may_claim=lambda: not self.recorder.behind,
             on_claimed=self._claimed,
         )
-        self._acceptor = Acceptor(queue, planner, lanes, self.claims, clock, lease=limits.lease)
+        self._acceptor = Acceptor(
+            queue, planner, lanes, self.claims, clock, leases=self._leases
+        )
 
     # -- the way in ---------------------------------------------------------------------
 
@@ -150,12 +154,17 @@ class Dispatcher:
         self.claims.expect(self._clock.now())
 
     def forget(self, change: Change) -> None:
-        """An application or endpoint has changed: its plan is made anew when it is next needed."""
+        """
+        An application or endpoint has changed: its plan is made anew when it is next needed.
+
+        Claims of a changed endpoint that wait are given back: they come again as it is now.
+        """
         if change.endpoint_id is not None:
             self._planner.forget(change.endpoint_id)
             lane = self._lanes.by_endpoint.get(change.endpoint_id)
             if lane is not None:
                 lane.held_until = 0
+                self.claims.give_back(self._lanes.shed(lane, 0))
         self.wake()
 
     # -- sending ------------------------------------------------------------------------
@@ -180,7 +189,7 @@ class Dispatcher:
 
     def _begin(self, lane: Lane, claim: Claim, *, fresh: bool = False) -> None:
         sending = _Sending(lane, claim, self._clock.monotonic())
-        if not self._sender.in_time(sending.plan, claim):
+        if not self._sender.in_time(sending.plan, claim, self._leases.now()):
             self._end(sending)
             self.claims.give_back([claim])
             return
@@ -261,13 +270,16 @@ class Dispatcher:
             honours=sending.plan.honours,
             now=now,
         )
+        queue, chore = self._queue, self.recorder.chore
         if lesson.health_changed:
-            self.recorder.chore(self._queue.note_health(endpoint_id, lane.failing_since))
+            since = lane.failing_since
+            chore(("health", endpoint_id), lambda: queue.note_health(endpoint_id, since))
         if verdict.disable_endpoint:
-            self.recorder.chore(self._queue.disable_endpoint(endpoint_id, now=now))
+            lane.held_until = now + self._leases.length  # by then the store has it
+            chore(("disable", endpoint_id), lambda: queue.disable_endpoint(endpoint_id, now=now))
         elif lesson.rest_until:
-            lane.held_until = lesson.rest_until
-            self.recorder.chore(self._queue.hold(endpoint_id, lesson.rest_until))
+            until = lane.held_until = lesson.rest_until
+            chore(("hold", endpoint_id), lambda: queue.hold(endpoint_id, until))
         if lesson.keep is not None:
             self.claims.give_back(self._lanes.shed(lane, lesson.keep))
 
@@ -316,7 +328,7 @@ class Dispatcher:
                 sending.aged = True
                 self._lanes.age()
         now = self._clock.now()
-        late = self._lanes.shed_late(now + int(self._limits.lease * self._clock.speed * 0.25))
+        late = self._lanes.shed_late(self._leases.now() + self._leases.length // 4)
         if late:
             self.claims.give_back(late)
         if len(self._lanes.by_endpoint) > _LANES_MAX and not self.claims.busy:

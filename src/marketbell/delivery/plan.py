@@ -18,6 +18,10 @@ _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 """An index into a list as RFC 6901 writes it; no payload has more elements."""
 
 
+_DIALECT = "standard"
+"""The dialect of an endpoint that names none."""
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One revision of an endpoint with its policy resolved."""
 
@@ -83,15 +87,21 @@ class Planner:
 
     def _make(self, application: Application, endpoint: Endpoint) -> Plan:
         policy = endpoint.policy.over(application.policy)
-        dialect = self._dialects.dialect(policy.dialect or "standard")
+        target, fault = None, ""
+        try:
+            dialect = self._dialects.dialect(policy.dialect or _DIALECT)
+        except InvalidError as error:  # the package that brought it has gone
+            dialect, fault = self._dialects.dialect(_DIALECT), f"dialect: {error.detail}"
         schedule = dialect.schedule
         if policy.retry_schedule is not None:
             schedule = Schedule(waits=policy.retry_schedule)
-        target, fault = None, ""
-        try:
-            target = check_url(endpoint.url, https_only=dialect.https_only, allowed=self._networks)
-        except InvalidError as error:
-            fault = f"refused address: {error.detail}"
+        if not fault:
+            try:
+                target = check_url(
+                    endpoint.url, https_only=dialect.https_only, allowed=self._networks
+                )
+            except InvalidError as error:
+                fault = f"refused address: {error.detail}"
         return Plan(
             application=application,
             endpoint=endpoint,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 
 from marketbell.errors import StoreError
 from marketbell.model import Claim
@@ -16,7 +17,6 @@ _log = logging.getLogger(__name__)
 _BATCH = 1_000
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
-_CHORES_MAX = 1_000
 
 
 class Recorder:
@@ -31,7 +31,7 @@ class Recorder:
         self._queue = queue
         self._on_recorded = on_recorded
         self._results: deque[Result] = deque()
-        self._chores: deque[Awaitable[None]] = deque()
+        self._chores: dict[tuple[str, int], Callable[[], Awaitable[None]]] = {}
         self._bell = asyncio.Event()
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -53,13 +53,15 @@ class Recorder:
         self._results.append(result)
         self._bell.set()
 
-    def chore(self, work: Awaitable[None]) -> None:
-        """A small write that may fail: it is done after the results before it, and logged if it fails."""
-        if len(self._chores) < _CHORES_MAX:
-            self._chores.append(work)
-            self._bell.set()
-        elif asyncio.iscoroutine(work):
-            work.close()
+    def chore(self, key: tuple[str, int], work: Callable[[], Awaitable[None]]) -> None:
+        """
+        A small write of this kind about this endpoint; done until the store takes it.
+
+        The latest of one key is all that counts.
+        """
+        self._chores.pop(key, None)
+        self._chores[key] = work
+        self._bell.set()
 
     async def release(self, claims: Sequence[Claim]) -> None:
         """Give claims back; if the store is away, their leases will."""
@@ -93,10 +95,6 @@ class Recorder:
             _log.error("attempts not recorded", extra={"count": len(self._results)})
             self._task.cancel()
             await asyncio.wait([self._task])
-        for work in self._chores:
-            if asyncio.iscoroutine(work):
-                work.close()
-        self._chores.clear()
 
     async def _run(self) -> None:
         while True:
@@ -106,8 +104,8 @@ class Recorder:
             while self._results or self._chores:
                 if self._results:
                     await self._record()
-                else:
-                    await self._do(self._chores.popleft())
+                if self._chores:
+                    await self._do_chores()
             self._busy = False
             self._moved.set()
             if self._stopping:
@@ -132,8 +130,19 @@ class Recorder:
         self._moved.set()
         self._on_recorded(results)
 
-    async def _do(self, work: Awaitable[None]) -> None:
-        try:
-            await work
-        except StoreError as error:
-            _log.warning("a note on an endpoint was not stored", extra={"reason": str(error)})
+    async def _do_chores(self) -> None:
+        """Those that wait, together: they share a transaction, and no stream of results keeps them back."""
+        chores = list(islice(self._chores.items(), _BATCH))
+        for key, _work in chores:
+            del self._chores[key]
+        outcomes = await asyncio.gather(*(work() for _key, work in chores), return_exceptions=True)
+        refused = 0
+        for (key, work), outcome in zip(chores, outcomes, strict=True):
+            if isinstance(outcome, StoreError):
+                refused += 1
+                self._chores.setdefault(key, work)
+            elif outcome is not None:
+                raise outcome
+        if refused:
+            _log.warning("notes on endpoints are not stored yet", extra={"count": refused})
+            await asyncio.sleep(_FIRST_PAUSE_S)

@@ -50,10 +50,10 @@ class Sender:
         self._limits = limits
         self._by_timeout: dict[Millis, Limits] = {}
 
-    def in_time(self, plan: Plan, claim: Claim) -> bool:
-        """Whether an exchange begun now surely ends within the lease."""
+    def in_time(self, plan: Plan, claim: Claim, now: Instant) -> bool:
+        """Whether an exchange begun now, on the axis of leases, surely ends within the lease."""
         longest = (plan.timeout + self._limits.slack_ms) * self._clock.speed
-        return self._clock.now() + longest < claim.lease_until
+        return now + longest < claim.lease_until
 
     def send(
         self, plan: Plan, claim: Claim, *, fresh: bool, done: Callable[[Sent], None]

@@ -178,6 +178,8 @@ def _text(raw: object, wanted: str) -> str:
 def _read_text(raw: object) -> str:
     if not isinstance(raw, str | Path):
         raise BadValueError(f"{raw!r} is not text; put it in quotes")
+    if "\0" in str(raw):
+        raise BadValueError(f"{raw!r} has a NUL character in it")
     return str(raw)
 
 
@@ -241,7 +243,7 @@ def _read_secret(raw: object) -> bytes:
         return raw
     if not isinstance(raw, str):
         raise BadValueError("is not text; put it in quotes")
-    return raw.encode()
+    return raw.encode("utf-8", "surrogateescape")
 
 
 def read_key(secret: bytes) -> bytes:

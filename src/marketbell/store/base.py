@@ -85,6 +85,8 @@ class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     now: Instant
     lease_until: Instant
+    leases_now: Instant | None = None
+    """The present on the axis of leases, which no setting of the clock moves; None if it is `now`."""
     limit: int
     """At most so many claims in all."""
     bytes_max: int = 64_000_000

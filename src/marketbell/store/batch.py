@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from marketbell.errors import (
     MarketbellError,
@@ -20,6 +21,9 @@ from marketbell.store.base import Change
 from marketbell.store.transaction import Transaction
 
 T = TypeVar("T")
+
+_Ended: TypeAlias = "tuple[Sequence[Work], list[Change], Exception | None]"
+"""Works of one transaction with what it changed, or why nothing of it was kept."""
 
 
 class DataFault(Exception):  # noqa: N818 - a fault of one work's rows, seen only by the writer
@@ -112,10 +116,11 @@ class Writer:
     """
     The one thread that writes.
 
-    There is no timer: a work that finds the writer free is committed at once, and those
-    that come while it is busy are the next transaction. What waits is bounded in rows and
-    bytes, and in time: a work that has not begun after `wait_s` is withdrawn, one whose
-    commit has not ended after twice that is answered with OutcomeUnknownError.
+    There is no timer: what waits when the writer is free becomes one transaction at the end of
+    the event loop's turn, so that all requests that were ready in that turn share its fsync, and
+    those that come while it is busy are the next one. What waits is bounded in rows and bytes,
+    and in time: a work that has not begun after `wait_s` is withdrawn, one whose commit has not
+    ended after twice that is answered with OutcomeUnknownError.
     """
 
     def __init__(
@@ -138,13 +143,15 @@ class Writer:
         self._waiting: deque[Work] = deque()
         self._waiting_rows = 0
         self._waiting_bytes = 0
-        self._lock = threading.Lock()
-        self._bell = threading.Semaphore(0)
-        self._idle = True
         self._running: list[Work] = []
         self._running_since = 0.0
+        self._turn_end = False
+        """Whether the end of this turn of the loop looks at what waits."""
         self._closing = False
+        self._free = asyncio.Event()
+        self._free.set()
         self._watch: asyncio.TimerHandle | None = None
+        self._batches: queue.SimpleQueue[list[Work] | None] = queue.SimpleQueue()
         self.statistics = BatchStatistics()
         self._thread = threading.Thread(target=self._write, name="marketbell-writer", daemon=True)
         self._thread.start()
@@ -170,13 +177,10 @@ class Writer:
             self.statistics.refused += 1
             raise OverloadedError("Too much waits to be stored already; try again later.")
         work.queued_at = time.monotonic()
-        with self._lock:
-            self._waiting.append(work)
-            self._waiting_rows += work.rows
-            self._waiting_bytes += work.size
-            ring, self._idle = self._idle, False
-        if ring:
-            self._bell.release()
+        self._waiting.append(work)
+        self._waiting_rows += work.rows
+        self._waiting_bytes += work.size
+        self._look_at_turn_end()
         if self._watch is None:
             self._watch = self._loop.call_later(self._wait_s / 4, self._watch_waiting)
 
@@ -189,10 +193,11 @@ class Writer:
     async def aclose(self) -> None:
         """Write what was accepted, then stop the thread."""
         self._closing = True
-        with self._lock:
-            ring, self._idle = self._idle, False
-        if ring:
-            self._bell.release()
+        while self._waiting or self._running:
+            self._free.clear()
+            self._look_at_turn_end()
+            await self._free.wait()
+        self._batches.put(None)
         await asyncio.to_thread(self._thread.join)
         if self._watch is not None:
             self._watch.cancel()
@@ -200,96 +205,106 @@ class Writer:
     # -- on the writer's thread ---------------------------------------------------------
 
     def _write(self) -> None:
-        while True:
-            works = self._take()
-            if works:
-                self._commit(works)
-                continue
-            if self._closing:
+        while (works := self._batches.get()) is not None:
+            begun = time.monotonic()
+            ended: list[_Ended] = []
+            self._commit(works, ended)
+            try:
+                self._loop.call_soon_threadsafe(self._ended, ended, time.monotonic() - begun)
+            except RuntimeError:  # the loop has gone before its store: nobody is left to tell
                 return
-            self._bell.acquire()
 
-    def _take(self) -> list[Work]:
-        with self._lock:
-            taken: list[Work] = []
-            rows = size = 0
-            while self._waiting and (not taken or rows + self._waiting[0].rows <= self._rows_max):
-                work = self._waiting.popleft()
-                taken.append(work)
-                rows += work.rows
-                size += work.size
-            self._waiting_rows -= rows
-            self._waiting_bytes -= size
-            self._idle = not taken
-            self._running, self._running_since = taken, time.monotonic()
-            return taken
-
-    def _commit(self, works: list[Work]) -> None:
-        begun = time.monotonic()
+    def _commit(self, works: list[Work], ended: list[_Ended]) -> None:
+        """Commit them; where one is to blame for a fault, halve until it stands alone."""
         try:
             changes = self._executor.commit(works)
         except DataFault as fault:
             if len(works) == 1:
-                self._tell(self._failed, works, UnavailableError(f"The store refused it: {fault}"))
+                refused = UnavailableError(f"The store refused it: {fault}")
+                ended.append((works, [], refused))
                 return
             middle = len(works) // 2
-            self._commit(works[:middle])
-            self._commit(works[middle:])
+            self._commit(works[:middle], ended)
+            self._commit(works[middle:], ended)
         except StoreError as error:
-            self._tell(self._failed, works, error)
+            ended.append((works, [], error))
         except Exception as error:
-            self._tell(self._failed, works, UnavailableError(f"The store failed: {error!r}"))
+            ended.append((works, [], UnavailableError(f"The store failed: {error!r}")))
         else:
-            self._tell(self._succeeded, works, changes, time.monotonic() - begun)
-
-    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(callback, *arguments)
-        except RuntimeError:  # the loop has gone before its store: nobody is left to tell
-            self._closing = True
+            ended.append((works, changes, None))
 
     # -- on the event loop --------------------------------------------------------------
 
-    def _succeeded(self, works: list[Work], changes: list[Change], seconds: float) -> None:
-        if changes:
-            self._on_changes(changes)
-        rows = 0
-        for work in works:
+    def _look_at_turn_end(self) -> None:
+        if not self._turn_end and not self._running:
+            self._turn_end = True
+            self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Give the writer what waits."""
+        self._turn_end = False
+        if self._running or not self._waiting:
+            return
+        taken = self._running
+        rows = size = 0
+        while self._waiting and (not taken or rows + self._waiting[0].rows <= self._rows_max):
+            work = self._waiting.popleft()
+            taken.append(work)
             rows += work.rows
-            work.succeed()
+            size += work.size
+        self._waiting_rows -= rows
+        self._waiting_bytes -= size
+        self._running_since = time.monotonic()
+        self._batches.put(taken)
+
+    def _ended(self, ended: list[_Ended], seconds: float) -> None:
+        self._running = []
+        rows = 0
+        for works, changes, error in ended:
+            if error is not None:
+                _fail(works, error)
+                continue
+            if changes:
+                self._on_changes(changes)
+            for work in works:
+                rows += work.rows
+                work.succeed()
         statistics = self.statistics
         statistics.batches += 1
         statistics.rows += rows
         statistics.seconds += seconds
         statistics.observe(rows, seconds)
-
-    def _failed(self, works: list[Work], error: Exception) -> None:
-        for work in works:
-            work.fail(error)
+        self._free.set()
+        if self._waiting:
+            self._look_at_turn_end()
 
     def _watch_waiting(self) -> None:
         """Withdraw what has waited too long; say so of what hangs in a commit."""
         now = time.monotonic()
-        late: list[Work] = []
-        with self._lock:
-            if any(w.bounded and now - w.queued_at > self._wait_s for w in self._waiting):
-                kept: deque[Work] = deque()
-                for work in self._waiting:
-                    if work.bounded and now - work.queued_at > self._wait_s:
-                        late.append(work)
-                        self._waiting_rows -= work.rows
-                        self._waiting_bytes -= work.size
-                    else:
-                        kept.append(work)
-                self._waiting = kept
-            hanging = (
-                [w for w in self._running if w.bounded]
-                if now - self._running_since > 2 * self._wait_s
-                else []
+        if any(work.bounded and now - work.queued_at > self._wait_s for work in self._waiting):
+            self._withdraw(now)
+        if self._running and now - self._running_since > 2 * self._wait_s:
+            hanging = [work for work in self._running if work.bounded]
+            _fail(
+                hanging, OutcomeUnknownError("The store has not answered; it may have been kept.")
             )
-            busy = bool(self._waiting or self._running)
-        self._failed(late, UnavailableError("The store is too slow; nothing was kept. Try again."))
-        self._failed(
-            hanging, OutcomeUnknownError("The store has not answered; it may have been kept.")
-        )
+        busy = bool(self._waiting or self._running)
         self._watch = self._loop.call_later(self._wait_s / 4, self._watch_waiting) if busy else None
+
+    def _withdraw(self, now: float) -> None:
+        kept: deque[Work] = deque()
+        late: list[Work] = []
+        for work in self._waiting:
+            if work.bounded and now - work.queued_at > self._wait_s:
+                late.append(work)
+                self._waiting_rows -= work.rows
+                self._waiting_bytes -= work.size
+            else:
+                kept.append(work)
+        self._waiting = kept
+        _fail(late, UnavailableError("The store is too slow; nothing was kept. Try again."))
+
+
+def _fail(works: Sequence[Work], error: Exception) -> None:
+    for work in works:
+        work.fail(error)

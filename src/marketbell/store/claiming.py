@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from marketbell.ids import new_id
-from marketbell.model import NEVER, Application, Claim, Endpoint, Instant, Outcome, Trigger
+from marketbell.errors import MarketbellError
+from marketbell.ids import ATTEMPT, new_id
+from marketbell.model import (
+    NEVER,
+    Application,
+    Claim,
+    DeliveryState,
+    Endpoint,
+    Instant,
+    Outcome,
+    Trigger,
+)
 from marketbell.store.base import Claimed, ClaimRequest
 from marketbell.store.recording import finish
 from marketbell.store.rows import message_of
@@ -15,23 +26,24 @@ from marketbell.store.transaction import Transaction
 
 _SQL = statements("sqlite", "queue")
 
+_log = logging.getLogger(__name__)
+
 _LANES_AT_ONCE = 200
 _LOST_AT_ONCE = 500
 _SECOND_LOOK_MS = 1000
 """When a lane that had more than its room is looked at again, should nobody ask for it before."""
+_UNREADABLE_MS = 60_000
+"""When an endpoint that could not be read is tried again."""
 
 Lookup = Callable[[Transaction, int], tuple[Application, Endpoint]]
 
 
 def claim(transaction: Transaction, request: ClaimRequest, endpoint: Lookup) -> Claimed:
     """One claim, as `Queue.claim` promises it."""
-    lost = _end_leases(
-        transaction,
-        transaction.rows(_SQL["leases_ended"], {"now": request.now, "limit": _LOST_AT_ONCE}),
-        request.now,
-        request.lost_max,
-    )
-    taking = _Taking(transaction, request)
+    leases_now = request.now if request.leases_now is None else request.leases_now
+    ended = transaction.rows(_SQL["leases_ended"], {"now": leases_now, "limit": _LOST_AT_ONCE})
+    lost = _end_leases(transaction, ended, request.now, request.lost_max)
+    taking = _Taking(transaction, request, endpoint)
     for endpoint_id in request.lanes:
         taking.visit(endpoint_id)
     if not taking.full():
@@ -40,16 +52,13 @@ def claim(transaction: Transaction, request: ClaimRequest, endpoint: Lookup) -> 
             taking.visit(row[0])  # type: ignore[arg-type]
             if taking.full():
                 break
-    taking.write()
     next_row = transaction.row(_SQL["lane_next_at"])
     next_at: Any = next_row[0] if next_row else None
+    if lost == _LOST_AT_ONCE:  # there may be more
+        next_at = request.now
     return Claimed(
         claims=tuple(taking.claims),
-        endpoints=tuple(
-            endpoint(transaction, endpoint_id)
-            for endpoint_id, revision in taking.revisions.items()
-            if request.known.get(endpoint_id) != revision
-        ),
+        endpoints=tuple(taking.endpoints),
         backlog=frozenset(taking.backlog),
         next_at=None if next_at is None or next_at >= NEVER else next_at,
         lost=lost,
@@ -94,19 +103,22 @@ def lower_lanes(transaction: Transaction, lanes: Mapping[int, Instant]) -> None:
 class _Taking:
     """One claim in the making."""
 
-    def __init__(self, transaction: Transaction, request: ClaimRequest) -> None:
+    def __init__(self, transaction: Transaction, request: ClaimRequest, lookup: Lookup) -> None:
         self._transaction = transaction
         self._request = request
+        self._lookup = lookup
         self._visited: set[int] = set()
-        self._taken: list[tuple[int, int, int, int]] = []
         self._bytes = 0
         self.claims: list[Claim] = []
-        self.revisions: dict[int, int] = {}
+        self.endpoints: list[tuple[Application, Endpoint]] = []
         self.backlog: set[int] = set()
 
     def full(self) -> bool:
         """Whether all that was asked for is taken."""
-        return len(self.claims) >= self._request.limit or self._bytes >= self._request.bytes_max
+        request = self._request
+        return len(self.claims) >= request.limit or (
+            self._bytes >= request.bytes_max and bool(self.claims)
+        )
 
     def visit(self, endpoint_id: int) -> None:
         """Take what the lane's room allows, and set when it is next to be looked at."""
@@ -126,7 +138,11 @@ class _Taking:
         )
         more = room <= 0
         if room > 0:
-            more = self._take(endpoint_id, revision, room)
+            due, more = self._due(endpoint_id, room)
+            if due and not self._can_read(endpoint_id, revision):
+                self._set_lane(endpoint_id, request.now + _UNREADABLE_MS)
+                return
+            self._take(endpoint_id, revision, due)
         if more:
             self.backlog.add(endpoint_id)
             self._set_lane(endpoint_id, request.now + _SECOND_LOOK_MS)
@@ -139,30 +155,52 @@ class _Taking:
         else:
             self._set_lane(endpoint_id, next_row[0])
 
-    def write(self) -> None:
-        """Write the claims that were taken."""
-        self._transaction.change_many(_SQL["delivery_claim"], self._taken)
-
     def _set_lane(self, endpoint_id: int, next_at: Instant) -> None:
         self._transaction.change(_SQL["lane_set"], {"endpoint_id": endpoint_id, "next_at": next_at})
 
-    def _take(self, endpoint_id: int, revision: int, room: int) -> bool:
-        """Claim up to `room`; whether more is due."""
-        request = self._request
-        rows: Any = self._transaction.rows(
+    def _due(self, endpoint_id: int, room: int) -> tuple[list[Any], bool]:
+        """Up to `room` due deliveries, as many as the bytes allow, and whether there are more."""
+        found: list[Any] = []
+        size, bytes_max = self._bytes, self._request.bytes_max
+        for row in self._transaction.each(
             _SQL["deliveries_due"],
-            {"endpoint_id": endpoint_id, "now": request.now, "limit": room + 1},
-        )
-        for row in rows[:room]:
-            if self._bytes >= request.bytes_max:
-                return True
+            {"endpoint_id": endpoint_id, "now": self._request.now, "limit": room + 1},
+        ):
+            if len(found) == room or (size >= bytes_max and (found or self.claims)):
+                return found, True
+            body: Any = row[10]
+            size += len(body or b"")
+            found.append(row)
+        return found, False
+
+    def _can_read(self, endpoint_id: int, revision: int) -> bool:
+        """Whether the node has this revision of the endpoint or is given it with the claims."""
+        if self._request.known.get(endpoint_id) == revision:
+            return True
+        try:
+            self.endpoints.append(self._lookup(self._transaction, endpoint_id))
+        except MarketbellError as error:
+            # One endpoint whose secret no key opens must not keep all others from being served.
+            _log.error(
+                "an endpoint cannot be read; its deliveries wait",
+                extra={"endpoint_id": endpoint_id, "reason": str(error)},
+            )
+            return False
+        return True
+
+    def _take(self, endpoint_id: int, revision: int, rows: Sequence[Any]) -> None:
+        """Claim these deliveries; one whose payload is gone is cancelled."""
+        request = self._request
+        taken: list[tuple[int, int, int, int]] = []
+        for row in rows:
             message = message_of(row)
-            self._bytes += len(message.payload)
             claim_number, attempt_count, born_at, due_at, trigger, order_key = row[11:]
             if not message.payload:
-                finish(self._transaction, message.id, endpoint_id, "cancelled", request.now)
+                state = DeliveryState.CANCELLED.value
+                finish(self._transaction, message.id, endpoint_id, state, request.now)
                 continue
-            self._taken.append((request.lease_until, claim_number + 1, message.id, endpoint_id))
+            self._bytes += len(message.payload)
+            taken.append((request.lease_until, claim_number + 1, message.id, endpoint_id))
             self.claims.append(
                 Claim(
                     message=message,
@@ -177,23 +215,22 @@ class _Taking:
                     order_key=order_key,
                 )
             )
-            self.revisions[endpoint_id] = revision
-        return len(rows) > room
+        self._transaction.change_many(_SQL["delivery_claim"], taken)
 
 
 def _end_leases(transaction: Transaction, rows: Sequence[Any], now: Instant, lost_max: int) -> int:
     """Each ended lease leaves an attempt with outcome `unknown`; its delivery is due again."""
     lanes: dict[int, Instant] = {}
-    for message_id, endpoint_id, claim_number, lost_count, lease_until in rows:
+    for message_id, endpoint_id, claim_number, lost_count, lease_until, trigger in rows:
         transaction.change(
             _SQL["attempt_insert"],
             (
-                new_id("atmpt_", now),
+                new_id(ATTEMPT, now),
                 message_id,
                 endpoint_id,
                 claim_number,
                 0,
-                Trigger.SCHEDULED.value,
+                trigger,
                 Outcome.UNKNOWN.value,
                 0,
                 "claim lost: the request may or may not have been sent",

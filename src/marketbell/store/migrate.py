@@ -12,12 +12,11 @@ _APPLICATION_ID = 0x4D42454C
 """`MBEL`, kept in the file's header, so that no other program's file is taken for ours."""
 
 
-def migrate(connection: apsw.Connection, *, now: Instant) -> list[str]:
+def check(connection: apsw.Connection) -> None:
     """
-    Bring a database up to date, one transaction per migration; the names of those applied.
+    Raise SchemaError if this is another program's database, or one of a newer Marketbell.
 
-    After a crash the database stands between two migrations and the next start goes on.
-    SchemaError if it is another program's file, or was written by a newer Marketbell.
+    Nothing is written.
     """
     known = migrations("sqlite")
     current: int = connection.pragma("user_version")
@@ -28,8 +27,19 @@ def migrate(connection: apsw.Connection, *, now: Instant) -> list[str]:
         raise SchemaError(
             f"The database has schema {current}, this program knows {known[-1][0]}; use a newer one."
         )
+
+
+def migrate(connection: apsw.Connection, *, now: Instant) -> list[str]:
+    """
+    Bring a database up to date, one transaction per migration; the names of those applied.
+
+    After a crash the database stands between two migrations and the next start goes on.
+    SchemaError as from `check`.
+    """
+    check(connection)
+    current: int = connection.pragma("user_version")
     applied = []
-    for number, name, script in known:
+    for number, name, script in migrations("sqlite"):
         if number <= current:
             continue
         with connection:

@@ -90,16 +90,22 @@ def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
 def finish(
     transaction: Transaction, message_id: int, endpoint_id: int, state: str, now: Instant
 ) -> None:
-    """End a delivery without an attempt; nothing happens if it has ended before."""
-    gone = transaction.change(
+    """End a delivery without an attempt, so that its key goes on; nothing happens if it has ended before."""
+    row: Any = transaction.row(
         _SQL["delivery_cancel"], {"message_id": message_id, "endpoint_id": endpoint_id}
     )
-    if gone:
-        transaction.change(_SQL["finished_insert"], (message_id, endpoint_id, state, 0, now))
+    if row is None:
+        return
+    attempt_count, order_key = row
+    transaction.change(
+        _SQL["finished_insert"], (message_id, endpoint_id, state, attempt_count, now)
+    )
+    if order_key is not None:
+        go_on(transaction, endpoint_id, order_key)
 
 
 def go_on(transaction: Transaction, endpoint_id: int, order_key: bytes) -> None:
-    """Let the first unfinished delivery of a key have its turn."""
+    """Let the first unfinished delivery of a key have its turn, unless the key waits for a failed one."""
     row: Any = transaction.row(
         _SQL["order_next"], {"endpoint_id": endpoint_id, "order_key": order_key}
     )

@@ -20,6 +20,7 @@ from marketbell.model import Instant, Millis
 from marketbell.store.base import Change
 from marketbell.store.batch import DataFault, Effect, Work
 from marketbell.store.marks import Marks
+from marketbell.store.migrate import check
 from marketbell.store.publishing import Publisher, PublishWork
 from marketbell.store.recording import RecordWork, record
 from marketbell.store.statements import statements
@@ -66,10 +67,15 @@ def lock(path: Path) -> IO[bytes]:
 
 
 def open_writer(options: SqliteOptions) -> apsw.Connection:
-    """The writing connection: WAL, and every commit on disk before it returns (FULL)."""
+    """
+    The writing connection: WAL, and every commit on disk before it returns (FULL).
+
+    Raises SchemaError for a file that is not ours, which is left as it is, and UnavailableError.
+    """
     try:
         connection = apsw.Connection(str(options.path))
         connection.set_busy_timeout(options.busy_ms)
+        check(connection)
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = off")

@@ -27,6 +27,7 @@ from marketbell.store.sqlite import (
     SqliteOptions,
     lock,
     open_writer,
+    store_error,
 )
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
@@ -79,6 +80,9 @@ class SqliteStore(SqliteResources):
                     Transaction(self._connection), clock.now(), limits.lost_claims
                 )
             executor = SqliteExecutor(self._connection, options, clock.now())
+        except apsw.Error as error:
+            self._lock_file.close()
+            raise store_error(error) from error
         except BaseException:
             self._lock_file.close()
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import apsw
@@ -40,6 +40,14 @@ class Transaction:
     def rows(self, statement: str, values: Values = ()) -> list[Row]:
         """All rows of a query."""
         return self._execute(statement, values).fetchall()
+
+    def each(self, statement: str, values: Values = ()) -> Iterator[Row]:
+        """The rows of a query one by one; those that are not asked for are not read."""
+        found = self._execute(statement, values)
+        try:
+            yield from found
+        finally:
+            found.close()
 
     def row(self, statement: str, values: Values = ()) -> Row | None:
         """The first row of a query, or None."""

@@ -99,12 +99,12 @@ where endpoint_id = :endpoint_id and (next_at is null or next_at > max(held_unti
 
 -- name: leases_ended
 -- Claims whose lease has run out, oldest first.
-select message_id, endpoint_id, claim_number, lost_count, due_at from delivery
+select message_id, endpoint_id, claim_number, lost_count, due_at, trigger from delivery
 where state = 'sending' and due_at <= :now order by due_at limit :limit;
 
 -- name: leases_all
 -- Every claim there is; none can be alive when a store is opened.
-select message_id, endpoint_id, claim_number, lost_count, due_at from delivery
+select message_id, endpoint_id, claim_number, lost_count, due_at, trigger from delivery
 where state = 'sending' limit :limit;
 
 -- name: lease_lost
@@ -144,7 +144,8 @@ where message_id = ? and endpoint_id = ?;
 
 -- name: delivery_cancel
 -- A delivery that cannot be made any more leaves the queue.
-delete from delivery where message_id = :message_id and endpoint_id = :endpoint_id;
+delete from delivery where message_id = :message_id and endpoint_id = :endpoint_id
+returning attempt_count, order_key;
 
 -- name: delivery_next_due
 -- When a lane's next pending delivery falls due; those that wait for something else do not count.
@@ -191,9 +192,12 @@ on conflict (message_id, endpoint_id) do update set
   finished_at = excluded.finished_at;
 
 -- name: order_next
--- The first unfinished delivery of a key.
+-- The first unfinished delivery of a key that does not wait for a failed one.
 select message_id, due_at, lost_count from delivery
-where endpoint_id = :endpoint_id and order_key = :order_key order by place limit 1;
+where endpoint_id = :endpoint_id and order_key = :order_key
+  and not exists (
+    select 1 from held_key where endpoint_id = :endpoint_id and order_key = :order_key)
+order by place limit 1;
 
 -- name: delivery_unblock
 -- The turn of a blocked delivery has come: due at its own time again.
@@ -225,8 +229,8 @@ where message_id = :message_id and endpoint_id = :endpoint_id and claim_number =
   and state = 'sending';
 
 -- name: lane_hold
--- A lane rests until then; one that is paused or disabled rests on.
-update lane set held_until = iif(held_until >= 4611686018427387904, held_until, :until),
+-- A lane rests until then; one that rests for longer, as a paused one does, rests on.
+update lane set held_until = max(held_until, :until),
   next_at = iif(next_at is null, null, max(next_at, :until))
 where endpoint_id = :endpoint_id;
 
