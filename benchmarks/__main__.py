@@ -69,7 +69,7 @@ def main() -> int:
     if options.json:
         print(report.json())
     else:
-        report.show(Console())
+        report.show(Console(width=None if sys.stdout.isatty() else 140))
     return 1 if report.faults else 0
 
 

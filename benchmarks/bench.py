@@ -163,13 +163,15 @@ class Bench:
         await load.connect()
         before_warm = _attempts(target.db)
         warm = await load.closed(warm_s)
-        warmed = warm.answered * each
+        warmed = warm.statuses.get(202, 0) * each
         await sink.until(warmed, within_s=_SETTLE_S)
         self.say(f"{scenario}: measuring for {seconds:g} s")
         target.begin_profile()
         before, begun = target.usage(), time.monotonic()
         outcome = await load.closed(seconds)
-        messages = outcome.answered * each
+        messages = outcome.statuses.get(202, 0) * each
+        if not messages:
+            raise RuntimeError(f"no message was accepted: {outcome.statuses}")
         came = await sink.until(warmed + messages, within_s=_SETTLE_S)
         after = target.usage()
         if target.profile is not None:

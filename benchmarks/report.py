@@ -39,6 +39,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
     scenario: str
     per_message_us: float
+    rooms: dict[str, float]
+    """By part of the program or library, the time of its functions themselves."""
     own: list[tuple[str, float]]
     held: list[tuple[str, float]]
 
@@ -57,10 +59,15 @@ class Report:
         """Take over what the sampler wrote, for a scenario of so many messages."""
         seen = json.loads(path.read_text())
         total = sum(one[2] for one in seen["own"])
+        rooms: dict[str, float] = {}
+        for file, name, us in seen["own"]:
+            room = _room(file, name)
+            rooms[room] = rooms.get(room, 0.0) + us / messages
         self.profiles.append(
             Profile(
                 scenario=scenario,
                 per_message_us=total / messages,
+                rooms=dict(sorted(rooms.items(), key=lambda room: -room[1])),
                 own=[(_place(file, name), us / messages) for file, name, us in seen["own"]],
                 held=[(_place(file, name), us / messages) for file, name, us in seen["held"]],
             )
@@ -102,20 +109,35 @@ class Report:
 
 
 def _show_profile(console: Console, profile: Profile) -> None:
-    table = Table(title=f"{profile.scenario}: {profile.per_message_us:.1f} us of CPU per message")
-    table.add_column("itself, us", justify="right")
-    table.add_column("function")
-    table.add_column("with what it calls, us", justify="right")
-    table.add_column("function")
-    for own, held in zip(profile.own[:_ROWS], profile.held[:_ROWS], strict=False):
-        table.add_row(f"{own[1]:.2f}", own[0], f"{held[1]:.2f}", held[0])
-    console.print(table)
+    console.print(
+        f"\n{profile.scenario}: {profile.per_message_us:.1f} us of CPU per message, of it"
+    )
+    console.print("  " + ", ".join(f"{room} {us:.1f}" for room, us in profile.rooms.items()))
+    console.print("  functions themselves:")
+    for place, us in profile.own[:_ROWS]:
+        console.print(f"  {us:8.2f} us  {place}", highlight=False)
+    console.print("  functions with what they call:")
+    ours = [one for one in profile.held if one[1] < 0.95 * profile.held[0][1]]
+    for place, us in ours[:_ROWS]:
+        console.print(f"  {us:8.2f} us  {place}", highlight=False)
+
+
+def _room(file: str, name: str) -> str:
+    """`marketbell/delivery` for what is ours, else the library's name."""
+    if not file:
+        return name
+    parts = Path(file).parts
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1]
+    if "marketbell" in parts:
+        return "/".join(parts[parts.index("marketbell") : -1])
+    return "standard library"
 
 
 def _place(file: str, name: str) -> str:
     parts = Path(file).parts
     if "marketbell" in parts:
-        parts = parts[len(parts) - 1 - parts[::-1].index("marketbell") :]
+        parts = parts[parts.index("marketbell") + 1 :]
     else:
         parts = parts[-2:]
     return f"{'/'.join(parts)}:{name}" if file else name

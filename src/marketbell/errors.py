@@ -20,7 +20,7 @@ Every exception that Marketbell raises.
     │   ├── OutcomeUnknownError  the commit's answer was lost: done or not done (503)
     │   ├── LockedError          another process has the database file
     │   └── SchemaError          the schema is newer than this program, or not ours
-    └── ReceiverFault            how an exchange failed; becomes an attempt's reason, never escapes
+    └── ReceiverError            how an exchange failed; becomes an attempt's reason, never escapes
 
 A receiver's misbehaviour never raises out of the sender: it is an attempt with a reason.
 """
@@ -159,7 +159,7 @@ class SchemaError(StoreError):
     code = "schema"
 
 
-class ReceiverFault(MarketbellError):
+class ReceiverError(MarketbellError):
     """How an exchange with a receiver failed; `reason` is the clause kept in the attempt."""
 
     code = "receiver"

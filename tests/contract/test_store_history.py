@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from marketbell import ids
-from marketbell.errors import ConflictError, GoneError, InvalidError, NotFoundError
-from marketbell.model import (
-    Application,
-    DeliveryState,
-    Endpoint,
-    Message,
-    Outcome,
-    Trigger,
-)
-from marketbell.store.base import (
-    Ages,
-    AttemptFilter,
-    AttemptRow,
-    EndpointDraft,
-    Idempotency,
-    MessageFilter,
-    Once,
-    Page,
-    Repeated,
-    Store,
-)
+from marketbell.errors import NotFoundError
+from marketbell.model import Application, DeliveryState, Message, Outcome
+from marketbell.store.base import AttemptFilter, AttemptRow, MessageFilter, Page, Store
 from marketbell.testing.clock import START
 from marketbell.testing.stores import Scene
 
@@ -38,12 +18,6 @@ DAY = 86_400_000
 KEY = b"order-1"
 
 ALL = MessageFilter()
-
-
-async def seller(scene: Scene) -> tuple[Application, Endpoint]:
-    """An application with one endpoint."""
-    application = await scene.application()
-    return application, await scene.endpoint(application)
 
 
 async def listed(scene: Scene, application: Application, which: MessageFilter = ALL) -> list[str]:
@@ -75,9 +49,9 @@ async def test_a_message_is_read_back_as_it_was_published(store: Store, scene: S
 
 
 async def test_another_application_sees_nothing(store: Store, scene: Scene) -> None:
-    application, endpoint = await seller(scene)
+    application, endpoint = await scene.seller()
     message = await scene.deliver(application, endpoint, event_id="event-7")
-    other, own = await seller(scene)
+    other, own = await scene.seller()
     for ref in (message.public_id, "event-7", "msg_nonsense"):
         with pytest.raises(NotFoundError):
             await store.message(other.id, ref)
@@ -105,7 +79,7 @@ async def test_messages_come_newest_first_whatever_the_page_says(
 
 
 async def test_a_list_without_content_has_no_payloads(store: Store, scene: Scene) -> None:
-    application, endpoint = await seller(scene)
+    application, endpoint = await scene.seller()
     await scene.deliver(application, endpoint)
     bare = MessageFilter(with_content=False)
     assert (await store.messages(application.id, bare, Page())).data[0].payload == b""
@@ -190,108 +164,6 @@ async def test_a_message_made_before_another_and_kept_after_it_is_found_by_its_t
     assert await listed(scene, application, MessageFilter(since=START + 1)) == [quick.public_id]
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    before=st.integers(0, 12),
-    limit=st.integers(1, 5),
-    added=st.lists(st.integers(0, 3), max_size=6),
-)
-async def test_no_message_comes_twice_and_none_is_missed_while_others_are_added(
-    scene: Scene, before: int, limit: int, added: list[int]
-) -> None:
-    application, other = await scene.application(), await scene.application()
-    made = [(await scene.publish(application)).message.public_id for _ in range(before)]
-    growth = iter(added)
-    seen: list[str] = []
-    after: str | None = None
-    firsts: list[str] = []
-    while True:
-        page = Page(limit=limit, after=after)
-        found = await scene.store.messages(application.id, ALL, page)
-        seen += [message.public_id for message in found.data]
-        for _ in range(next(growth, 0)):
-            made.append((await scene.publish(application)).message.public_id)
-            await scene.publish(other)
-            scene.pass_time(1)
-        if found.done:
-            break
-        after = seen[-1]
-        firsts.append(seen[-len(found.data)])
-    assert seen == made[:before][::-1]
-    # And back again, from the oldest up to those that have come meanwhile.
-    back: list[str] = []
-    while made:
-        page = Page(limit=limit, before=back[0] if back else made[0])
-        found = await scene.store.messages(application.id, ALL, page)
-        back = [message.public_id for message in found.data] + back
-        if found.done:
-            break
-    assert back == made[:0:-1]
-
-
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    counts=st.lists(st.integers(1, 3), min_size=1, max_size=5),
-    limit=st.integers(1, 4),
-    by_message=st.booleans(),
-)
-async def test_no_attempt_comes_twice_and_none_is_missed_while_others_are_added(
-    scene: Scene, counts: list[int], limit: int, by_message: bool
-) -> None:
-    application, endpoint = await seller(scene)
-    (claim,) = (await scene.publish(application, endpoint, lease=MINUTE)).claims
-    made: list[str] = []
-
-    async def fail(times: int) -> None:
-        for _ in range(times):
-            attempt = await scene.record(claim, 500, again_at=scene.now)
-            made.append(attempt.public_id)
-
-    await fail(counts[0])
-    first = len(made)
-    which = AttemptFilter(
-        message_id=claim.message.id if by_message else None,
-        endpoint_id=None if by_message else endpoint.id,
-    )
-    growth = iter(counts[1:])
-    seen: list[str] = []
-    while True:
-        page = Page(limit=limit, after=seen[-1] if seen else None)
-        found = await scene.store.attempts(application.id, which, page)
-        seen += [row.attempt.public_id for row in found.data]
-        await fail(next(growth, 0))
-        if found.done:
-            break
-    assert seen == made[:first][::-1]
-
-
-async def test_a_list_goes_on_where_its_last_message_was_removed(
-    store: Store, scene: Scene
-) -> None:
-    application = await scene.application()
-    made = []
-    for _ in range(4):
-        made.append((await scene.publish(application)).message.public_id)
-        scene.pass_time(DAY)
-    ages = Ages(payloads=2 * DAY + 1, attempts=DAY, messages=2 * DAY + 1)
-    await store.prune(ages, now=scene.now, limit=100)
-    assert await listed(scene, application) == made[:1:-1]
-    older = await store.messages(application.id, ALL, Page(after=made[1]))
-    assert (older.data, older.done) == ((), True)
-    newer = await store.messages(application.id, ALL, Page(limit=1, before=made[1]))
-    assert ([message.public_id for message in newer.data], newer.done) == ([made[2]], False)
-
-
-async def test_an_iterator_of_another_kind_is_refused(store: Store, scene: Scene) -> None:
-    application = await scene.application()
-    with pytest.raises(InvalidError, match="msg_"):
-        await store.messages(application.id, ALL, Page(after="atmpt_x"))
-
-
 # -- attempts -----------------------------------------------------------------------------
 
 
@@ -309,7 +181,7 @@ async def attempts(
 
 
 async def test_an_attempt_is_read_back_as_it_was_recorded(scene: Scene) -> None:
-    application, endpoint = await seller(scene)
+    application, endpoint = await scene.seller()
     (claim,) = (await scene.publish(application, endpoint, lease=MINUTE)).claims
     attempt = await scene.record(
         claim,
@@ -331,7 +203,7 @@ async def test_an_attempt_is_read_back_as_it_was_recorded(scene: Scene) -> None:
 
 
 async def test_attempts_tell_where_their_delivery_stands_now(store: Store, scene: Scene) -> None:
-    application, endpoint = await seller(scene)
+    application, endpoint = await scene.seller()
 
     async def stands() -> tuple[str, int | None, dict[str, DeliveryState]]:
         row = (await attempts(scene, application, endpoint_id=endpoint.id))[0]
@@ -344,9 +216,9 @@ async def test_attempts_tell_where_their_delivery_stands_now(store: Store, scene
     assert (await stands())[:2] == ("pending", START + HOUR)
     await store.hold(endpoint.id, START + 2 * HOUR)
     assert (await stands())[:2] == ("pending", START + 2 * HOUR)
-    await pause(scene, endpoint, paused=True)
+    await scene.update(endpoint, paused=True)
     assert (await stands())[:2] == ("pending", None)
-    await pause(scene, endpoint, paused=False)
+    await scene.update(endpoint, paused=False)
     scene.pass_time(HOUR)
     (claim,) = await scene.claim()
     assert (await stands())[:2] == ("sending", None)
@@ -359,18 +231,8 @@ async def test_attempts_tell_where_their_delivery_stands_now(store: Store, scene
     assert (await stands())[:2] == ("delivered", None)
 
 
-async def pause(scene: Scene, endpoint: Endpoint, *, paused: bool, disabled: bool = False) -> None:
-    """Pause or disable an endpoint, or let it go on."""
-    await scene.store.update_endpoint(
-        endpoint.application_id,
-        endpoint.public_id,
-        EndpointDraft(url=endpoint.url, paused=paused, disabled=disabled),
-        now=scene.now,
-    )
-
-
 async def test_delivery_states_name_every_endpoint(store: Store, scene: Scene) -> None:
-    application, one = await seller(scene)
+    application, one = await scene.seller()
     two, three = await scene.endpoint(application), await scene.endpoint(application)
     published = await scene.publish(application, one, two, three, lease=MINUTE)
     await scene.record(published.claims[0])
@@ -383,7 +245,7 @@ async def test_delivery_states_name_every_endpoint(store: Store, scene: Scene) -
 
 
 async def test_attempts_are_filtered(scene: Scene) -> None:
-    application, one = await seller(scene)
+    application, one = await scene.seller()
     two = await scene.endpoint(application)
     outcomes: dict[str, str] = {}
     for status, fields in (
@@ -420,7 +282,7 @@ async def test_attempts_are_filtered(scene: Scene) -> None:
 
 async def test_a_slow_attempt_is_found_by_its_time_among_quick_ones(scene: Scene) -> None:
     """Attempts are kept when they end: one that began before others may be kept after them."""
-    application, endpoint = await seller(scene)
+    application, endpoint = await scene.seller()
     slow, *quick = [
         (await scene.publish(application, endpoint, lease=10 * MINUTE)).claims[0] for _ in range(4)
     ]
@@ -440,188 +302,3 @@ async def test_attempts_are_of_a_message_or_of_an_endpoint(store: Store, scene: 
     application = await scene.application()
     with pytest.raises(ValueError, match="by message or by endpoint"):
         await store.attempts(application.id, AttemptFilter(), Page())
-
-
-# -- resend -------------------------------------------------------------------------------
-
-
-async def test_a_delivered_message_is_sent_again(store: Store, scene: Scene) -> None:
-    application, endpoint = await seller(scene)
-    message = await scene.deliver(application, endpoint)
-    scene.pass_time(DAY)
-    await store.resend(application.id, message.public_id, endpoint.public_id, now=scene.now)
-    (claim,) = await scene.claim()
-    assert claim.message == message
-    assert claim.trigger is Trigger.MANUAL
-    assert (claim.attempt_count, claim.born_at, claim.due_at) == (0, scene.now, scene.now)
-    assert claim.claim_number > 1
-    await scene.record(claim, 500)
-    # It was delivered once, and stays so.
-    assert await store.delivery_states(message.id) == {endpoint.public_id: DeliveryState.DELIVERED}
-
-
-async def test_a_claim_of_before_does_not_move_what_was_made_due_again(
-    store: Store, scene: Scene
-) -> None:
-    """A success that comes late ends a delivery while a later claim of it is still at work."""
-    application, endpoint = await seller(scene)
-    (first,) = (await scene.publish(application, endpoint, lease=SECOND)).claims
-    scene.pass_time(MINUTE)
-    (second,) = await scene.claim()
-    await scene.record(first)
-    await store.resend(application.id, first.message.public_id, endpoint.public_id, now=scene.now)
-    (third,) = await scene.claim()
-    assert third.claim_number > second.claim_number
-    await scene.record(second, 500)
-    assert await store.delivery_states(first.message.id) == {
-        endpoint.public_id: DeliveryState.SENDING
-    }
-    await scene.record(third, 500, again_at=scene.now)
-    assert len(await scene.claim()) == 1
-
-
-async def test_a_failed_message_has_its_whole_schedule_before_it(
-    store: Store, scene: Scene
-) -> None:
-    application, endpoint = await seller(scene)
-    (claim,) = (await scene.publish(application, endpoint, lease=MINUTE)).claims
-    await scene.record(claim, 500, again_at=START)
-    (claim,) = await scene.claim()
-    assert claim.attempt_count == 1
-    await scene.record(claim, 500)
-    await store.resend(application.id, claim.message.public_id, endpoint.public_id, now=START + 5)
-    scene.pass_time(5)
-    (claim,) = await scene.claim()
-    assert (claim.attempt_count, claim.trigger) == (0, Trigger.MANUAL)
-    await scene.record(claim, 500, again_at=START + 9)
-    scene.pass_time(5)
-    (claim,) = await scene.claim()
-    assert claim.attempt_count == 1
-
-
-async def test_a_waiting_delivery_is_due_now(store: Store, scene: Scene) -> None:
-    application, endpoint = await seller(scene)
-    (claim,) = (await scene.publish(application, endpoint, lease=MINUTE)).claims
-    await scene.record(claim, 500, again_at=START + DAY)
-    assert await scene.claim() == ()
-    await store.resend(application.id, claim.message.public_id, endpoint.public_id, now=START + 5)
-    scene.pass_time(5)
-    (again,) = await scene.claim()
-    assert (again.attempt_count, again.trigger, again.born_at) == (0, Trigger.MANUAL, START + 5)
-    assert again.claim_number == claim.claim_number + 1
-
-
-async def test_a_delivery_under_way_is_left_alone(store: Store, scene: Scene) -> None:
-    application, endpoint = await seller(scene)
-    (claim,) = (await scene.publish(application, endpoint, lease=MINUTE)).claims
-    await store.resend(application.id, claim.message.public_id, endpoint.public_id, now=START)
-    assert await scene.claim() == ()
-    await scene.record(claim)
-    assert await scene.claim() == ()
-
-
-async def test_a_parked_delivery_is_due_again(store: Store, scene: Scene) -> None:
-    application, endpoint = await seller(scene)
-    message = (await scene.publish(application, endpoint)).message
-    for _ in range(20):
-        assert len(await scene.claim(lease=SECOND)) == 1
-        scene.pass_time(MINUTE)
-    assert await scene.claim() == ()
-    assert (await store.gauges(now=scene.now)).parked == 1
-    await store.resend(application.id, message.public_id, endpoint.public_id, now=scene.now)
-    assert len(await scene.claim()) == 1
-    assert (await store.gauges(now=scene.now)).parked == 0
-
-
-async def test_an_endpoint_that_never_had_the_message_gets_it(store: Store, scene: Scene) -> None:
-    application, one = await seller(scene)
-    message = await scene.deliver(application, one)
-    late = await scene.endpoint(application)
-    await store.resend(application.id, message.public_id, late.public_id, now=scene.now)
-    (claim,) = await scene.claim()
-    assert (claim.endpoint_id, claim.message) == (late.id, message)
-
-
-async def test_a_paused_endpoint_gets_it_when_it_goes_on(store: Store, scene: Scene) -> None:
-    application, endpoint = await seller(scene)
-    message = await scene.deliver(application, endpoint)
-    await pause(scene, endpoint, paused=True)
-    await store.resend(application.id, message.public_id, endpoint.public_id, now=scene.now)
-    assert await scene.claim() == ()
-    await pause(scene, endpoint, paused=False)
-    assert len(await scene.claim()) == 1
-
-
-async def test_a_disabled_endpoint_is_refused(store: Store, scene: Scene) -> None:
-    application, endpoint = await seller(scene)
-    message = await scene.deliver(application, endpoint)
-    await pause(scene, endpoint, paused=False, disabled=True)
-    with pytest.raises(ConflictError, match="disabled"):
-        await store.resend(application.id, message.public_id, endpoint.public_id, now=scene.now)
-
-
-async def test_what_retention_took_cannot_be_sent_again(store: Store, scene: Scene) -> None:
-    application, endpoint = await seller(scene)
-    message = await scene.deliver(application, endpoint)
-    scene.pass_time(2 * DAY)
-    ages = Ages(payloads=DAY, attempts=9 * DAY, messages=9 * DAY)
-    assert (await store.prune(ages, now=scene.now, limit=100)).payloads == 1
-    with pytest.raises(GoneError, match="no longer kept"):
-        await store.resend(application.id, message.public_id, endpoint.public_id, now=scene.now)
-    assert (await store.message(application.id, message.public_id)).payload == b""
-
-
-async def test_a_repeated_resend_happens_once(store: Store, scene: Scene) -> None:
-    application, endpoint = await seller(scene)
-    message = await scene.deliver(application, endpoint)
-    mark = Once(Idempotency(key=b"k" * 16, body=b"b" * 16, auto=True), lambda _made: b"{}")
-    refs = (application.id, message.public_id, endpoint.public_id)
-    assert await store.resend(*refs, now=scene.now, once=mark) is None
-    (claim,) = await scene.claim()
-    await scene.record(claim)
-    assert await store.resend(*refs, now=scene.now, once=mark) == Repeated(b"{}")
-    assert await scene.claim() == ()
-
-
-async def test_a_resend_leaves_the_order_and_lets_the_next_go(store: Store, scene: Scene) -> None:
-    application, endpoint = await seller(scene)
-    first = (await scene.publish(application, endpoint, order_key=KEY)).message
-    second = (await scene.publish(application, endpoint, order_key=KEY)).message
-    third = (await scene.publish(application, endpoint, order_key=KEY)).message
-    (claim,) = await scene.claim()
-    assert claim.message.id == first.id
-    await scene.record(claim, 500, again_at=START + DAY)
-    assert await scene.claim() == ()
-    await store.resend(application.id, first.public_id, endpoint.public_id, now=scene.now)
-    again, following = await scene.claim()
-    assert (again.message.id, again.order_key) == (first.id, None)
-    assert (following.message.id, following.order_key) == (second.id, KEY)
-    # One that was blocked goes out of turn, and the order goes on without it.
-    await store.resend(application.id, third.public_id, endpoint.public_id, now=scene.now)
-    (out_of_turn,) = await scene.claim()
-    assert out_of_turn.message.id == third.id
-    await scene.record(following)
-    assert await scene.claim() == ()
-
-
-async def test_a_resend_that_succeeds_releases_the_key_that_waits_for_it(
-    store: Store, scene: Scene
-) -> None:
-    application, endpoint = await seller(scene)
-    first = (await scene.publish(application, endpoint, order_key=KEY)).message
-    second = (await scene.publish(application, endpoint, order_key=KEY)).message
-    (claim,) = await scene.claim()
-    await scene.record(claim, 500, hold_key=True)
-    # A resend of one that waits behind it does not release the others.
-    third = (await scene.publish(application, endpoint, order_key=KEY)).message
-    await store.resend(application.id, third.public_id, endpoint.public_id, now=scene.now)
-    (claim,) = await scene.claim()
-    assert claim.message.id == third.id
-    await scene.record(claim)
-    assert await scene.claim() == ()
-    await store.resend(application.id, first.public_id, endpoint.public_id, now=scene.now)
-    (claim,) = await scene.claim()
-    assert claim.message.id == first.id
-    await scene.record(claim)
-    (claim,) = await scene.claim()
-    assert claim.message.id == second.id

@@ -11,7 +11,7 @@ import pytest
 
 from marketbell import ids
 from marketbell.store import history, retention
-from marketbell.store.base import Ages, MessageFilter, Page
+from marketbell.store.base import Ages, MessageFilter, Page, Pruned
 from marketbell.store.marks import Marks
 from marketbell.store.migrate import migrate
 from marketbell.store.statements import statements
@@ -143,7 +143,7 @@ class Filled:
         rows = self.connection.execute(f"explain query plan {statement}", values)
         return [str(row[3]) for row in rows]
 
-    def prune(self, now: int, limit: int = 100) -> retention.Pruned:
+    def prune(self, now: int, limit: int = 100) -> Pruned:
         """A first step of retention."""
         return retention.prune(self.transaction, retention.Walks(), AGES, now=now, limit=limit)
 
@@ -201,9 +201,10 @@ def test_a_page_costs_the_same_wherever_it_begins(place: str) -> None:
     filled = Filled()
     filled.application()
     filled.messages(30_000, step=1_000)
-    (public_id,) = filled.connection.execute(
+    rows = filled.connection.execute(
         "select public_id from message where id = ?", (29_900 if place == "newest" else 100,)
-    ).fetchall()[0]
+    ).fetchall()
+    public_id = str(rows[0][0])
     for page in (Page(limit=50, after=public_id), Page(limit=50, before=public_id)):
         with filled.counted():
             found = history.messages(filled.transaction, 1, MessageFilter(), page)
@@ -219,7 +220,7 @@ def test_a_step_with_nothing_to_do_costs_the_same_whatever_is_kept() -> None:
         filled.messages(count, step=1)
         filled.pending()
         with filled.counted():
-            assert filled.prune(START + DAY) == retention.Pruned()
+            assert filled.prune(START + DAY) == Pruned()
         costs.append(filled.operations)
     assert costs[1] <= costs[0] + 1_000
 
@@ -227,7 +228,7 @@ def test_a_step_with_nothing_to_do_costs_the_same_whatever_is_kept() -> None:
 def test_a_step_costs_the_same_whatever_number_of_rows_cannot_go() -> None:
     """All are past every age, and an unfinished delivery needs each of them."""
     costs = []
-    for count in (2_000, 50_000):
+    for count in (2_000, 20_000):
         filled = Filled()
         filled.application()
         filled.messages(count, step=1)

@@ -110,8 +110,9 @@ def test_endpoints_with_headers_and_secrets(svix: Svix, app: str) -> None:
     )
     assert svix.endpoint.get_headers(app, "e").sensitive == []
     assert svix.endpoint.get_secret(app, "e").key == "whsec_" + "A" * 32
-    svix.endpoint.rotate_secret(app, "e", EndpointSecretRotateIn(key="whsec_" + "B" * 32))
-    assert svix.endpoint.get_secret(app, "e").key == "whsec_" + "B" * 32
+    rotated = svix.endpoint.rotate_secret(app, "e", EndpointSecretRotateIn())
+    assert rotated == svix.endpoint.get_secret(app, "e")
+    assert rotated.key != "whsec_" + "A" * 32
     svix.endpoint.delete(app, "e")
     assert svix.endpoint.list(app).data == []
 

@@ -99,7 +99,7 @@ async def _get_secret(call: Call) -> Answer:
 
 async def _rotate(call: Call) -> Answer:
     form = _ROTATE(call.body or b"{}")
-    await secrets.rotate(
+    key = await secrets.rotate(
         call.services,
         call.principal,
         call.path["app_id"],
@@ -111,7 +111,7 @@ async def _rotate(call: Call) -> Answer:
             else form.grace_period_seconds
         ),
     )
-    return NO_CONTENT
+    return answer_of(EndpointSecretOut(key))
 
 
 OPERATIONS: Final = (

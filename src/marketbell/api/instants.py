@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from marketbell.control.shapes import Field
@@ -17,6 +17,8 @@ GREATEST: Final[Instant] = 253_402_300_799_999
 _MILLIS_FROM: Final = 100_000_000_000
 """A number from here on counts milliseconds; as seconds it would be the year 5138."""
 _TEXT_MAX: Final = 64
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def iso(instant: Instant) -> str:
@@ -46,7 +48,7 @@ def _from_text(text: str, field: Field) -> Instant:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        instant = int(moment.timestamp() * 1000)
+        instant = (moment - _EPOCH) // _MILLISECOND
         if not LEAST <= instant <= GREATEST:
             raise ValueError
     except (ValueError, OverflowError):

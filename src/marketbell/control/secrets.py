@@ -31,11 +31,11 @@ async def rotate(
     *,
     key: str | None,
     grace_s: int,
-) -> None:
+) -> str:
     """
-    A new current secret, `key` or one that is made; the old one signs along for `grace_s`.
+    A new current secret, `key` or one that is made, as the receiver needs it.
 
-    A key that is the current one already changes nothing. InvalidError, LimitReachedError,
+    The old one signs along for `grace_s`. A key that is the current one changes nothing. InvalidError, LimitReachedError,
     NotFoundError.
     """
     if not 0 <= grace_s <= GRACE_MAX_S:
@@ -48,7 +48,7 @@ async def rotate(
         endpoint = await services.store.endpoint(application.id, ref)
         current = endpoint.secrets[0]
         if (current.kind, current.secret) == (chosen.kind, chosen.secret):
-            return
+            return signing.render_secret(current)
         now = services.clock.now()
         await services.store.rotate_secret(
             application.id,
@@ -58,6 +58,7 @@ async def rotate(
             secrets_max=services.settings.secrets_max,
             now=now,
         )
+    return signing.render_secret(chosen)
 
 
 async def shown_headers(

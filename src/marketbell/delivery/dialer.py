@@ -35,7 +35,7 @@ class Dialer(Protocol):
 
         The stream goes to that very address; the target's host serves for TLS alone. Calls
         `connected` once TCP stands and TLS begins. Raises OSError, of which ssl.SSLError is
-        one, or ReceiverFault with a reason of its own; leaves no socket open then, nor when it
+        one, or ReceiverError with a reason of its own; leaves no socket open then, nor when it
         is cancelled. Has no time limit: the caller cancels it.
         """
 

@@ -24,7 +24,7 @@ from marketbell.delivery.pool import IdleConnections
 from marketbell.delivery.resolver import Resolved, Resolver
 from marketbell.delivery.wire import bad_header, request_head
 from marketbell.dialects.base import Request
-from marketbell.errors import ReceiverFault
+from marketbell.errors import ReceiverError
 
 __all__ = ("Client", "Exchange", "Flight", "Kind", "Limits")
 
@@ -178,7 +178,7 @@ class Client:
             try:
                 async with asyncio.timeout(share):
                     connection = await self._dial(flight, address)
-            except ReceiverFault as fault:
+            except ReceiverError as fault:
                 reason = fault.reason
             except (OSError, ValueError) as error:
                 begun = flight.late == reasons.TLS_TIMED_OUT

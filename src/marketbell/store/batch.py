@@ -170,7 +170,8 @@ class Writer:
         """
         if self._closing:
             raise UnavailableError("The store is closing.")
-        if work.bounded and (
+        # One that is larger than the bound has its turn when nothing waits before it.
+        if work.bounded and self._waiting and (
             self._waiting_rows + work.rows > self._waiting_rows_max
             or self._waiting_bytes + work.size > self._waiting_bytes_max
         ):

@@ -21,7 +21,6 @@ _AUTO_BUCKETS = 4
 _NAMED_BUCKET_MS = 6 * 3_600_000
 _NAMED_BUCKETS = 5
 """The present bucket and those before it that cover 24 hours."""
-_FULL_MAX = 100
 
 Mark: TypeAlias = tuple[bytes, int | None, bytes | None]
 """The digest of the body, the message that was made, or the answer that was given."""
@@ -51,12 +50,19 @@ class Marks:
 
     def __init__(self, transaction: Transaction, now: Instant) -> None:
         transaction.change(_SQL["mark_table"])
-        self._full: dict[int, bool] = {}
+        self._live: set[int] = set()
+        """Buckets that the index may hold something of; some may be ahead of a clock that was set back."""
         self._sequence = 0
-        for bucket in buckets(True, now) + buckets(False, now):
-            transaction.change(_SQL["mark_load"], {"bucket": bucket})
+        bucket: Any = -1
+        while True:
+            (bucket,) = transaction.row(_SQL["mark_bucket_after"], {"bucket": bucket}) or (None,)
+            if bucket is None:
+                break
             last: Any = transaction.row(_SQL["mark_last"], {"bucket": bucket})
             self._sequence = max(self._sequence, last[0])
+            if bucket >= _oldest(bucket % 2 == 0, now):
+                transaction.change(_SQL["mark_load"], {"bucket": bucket})
+                self._live.add(bucket)
 
     def find(
         self, transaction: Transaction, keys: Sequence[bytes], auto: bool, now: Instant
@@ -64,8 +70,9 @@ class Marks:
         """What earlier requests with these keys left."""
         found: dict[bytes, Mark] = {}
         wanted = msgspec.json.encode([key.hex() for key in keys]).decode()
-        for place, bucket in enumerate(buckets(auto, now)):
-            if place and not self._holds(transaction, bucket):
+        oldest = _oldest(auto, now)
+        for bucket in sorted(self._of(auto)):
+            if bucket < oldest:
                 continue
             rows: Any = transaction.rows(_SQL["mark_find"], {"keys": wanted, "bucket": bucket})
             for key, body, message_id, answer in rows:
@@ -81,7 +88,7 @@ class Marks:
         for idempotency, at, (_body, message_id, answer) in made:
             bucket = buckets(idempotency.auto, at)[0]
             self._sequence += 1
-            self._full.pop(bucket, None)
+            self._live.add(bucket)
             key = idempotency.key
             rows.append((bucket, self._sequence, key, idempotency.body, message_id, answer))
             index.append((bucket, key, self._sequence))
@@ -91,23 +98,24 @@ class Marks:
     def drop(self, transaction: Transaction, now: Instant, limit: int) -> int:
         """Take up to `limit` marks of each kind that are over out of the index; how many."""
         dropped = 0
-        for kind, auto in enumerate((True, False)):
-            oldest: Any = transaction.row(_SQL["mark_oldest"], {"kind": kind})
-            if oldest[0] is not None and oldest[0] < buckets(auto, now)[-1]:
-                dropped += transaction.change(
-                    _SQL["mark_drop"], {"bucket": oldest[0], "limit": limit}
-                )
+        for auto in (True, False):
+            bucket = min(self._of(auto), default=None)
+            if bucket is None or bucket >= _oldest(auto, now):
+                continue
+            changed = transaction.change(_SQL["mark_drop"], {"bucket": bucket, "limit": limit})
+            if not changed:
+                self._live.discard(bucket)
+            dropped += changed
         return dropped
 
-    def _holds(self, transaction: Transaction, bucket: int) -> bool:
-        """Whether a past bucket holds anything; one that was empty stays so until it is written to."""
-        holds = self._full.get(bucket)
-        if holds is None:
-            holds = transaction.row(_SQL["mark_bucket"], {"bucket": bucket}) is not None
-            if len(self._full) > _FULL_MAX:
-                self._full.clear()
-            self._full[bucket] = holds
-        return holds
+    def _of(self, auto: bool) -> list[int]:
+        kind = 0 if auto else 1
+        return [bucket for bucket in self._live if bucket % 2 == kind]
+
+
+def _oldest(auto: bool, now: Instant) -> int:
+    """The bucket before which marks of a kind are over."""
+    return buckets(auto, now)[-1]
 
 
 def used_with_another_body() -> ConflictError:

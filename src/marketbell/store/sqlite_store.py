@@ -80,11 +80,10 @@ class SqliteStore(SqliteResources):
                     Transaction(self._connection), clock.now(), limits.lost_claims
                 )
             executor = SqliteExecutor(self._connection, options, clock.now())
-        except apsw.Error as error:
+        except BaseException as error:
             self._lock_file.close()
-            raise store_error(error) from error
-        except BaseException:
-            self._lock_file.close()
+            if isinstance(error, apsw.Error):
+                raise store_error(error) from error
             raise
         self._readers = Readers(options)
         self._writer = Writer(

@@ -20,10 +20,12 @@ from marketbell.model import (
     Verdict,
 )
 from marketbell.store.base import (
+    Ages,
     ApplicationDraft,
     Birth,
     ClaimRequest,
     EndpointDraft,
+    Pruned,
     Publication,
     Published,
     Result,
@@ -83,6 +85,25 @@ class Scene:
                 now=self.now,
                 endpoints_max=endpoints_max,
             ),
+        )
+
+    async def seller(self) -> tuple[Application, Endpoint]:
+        """An application with one endpoint."""
+        application = await self.application()
+        return application, await self.endpoint(application)
+
+    async def update(self, endpoint: Endpoint, **changes: Any) -> Endpoint:
+        """Change an endpoint in some fields only; `changes` are of EndpointDraft."""
+        kept = {
+            name: getattr(endpoint, name)
+            for name in EndpointDraft.__struct_fields__
+            if name != "secret"
+        }
+        return await self.store.update_endpoint(
+            endpoint.application_id,
+            endpoint.public_id,
+            EndpointDraft(**{**kept, **changes}),
+            now=self.now,
         )
 
     def message(self, application: Application, **fields: Any) -> Message:
@@ -204,6 +225,18 @@ class Scene:
         for claim in published.claims:
             await self.record(claim)
         return published.message
+
+    async def prune(self, ages: Ages, *, limit: int = 100) -> Pruned:
+        """Prune in steps until no more work is at hand; what went in all."""
+        steps: list[Pruned] = []
+        while not steps or steps[-1].more:
+            steps.append(await self.store.prune(ages, now=self.now, limit=limit))
+        return Pruned(
+            payloads=sum(step.payloads for step in steps),
+            attempts=sum(step.attempts for step in steps),
+            messages=sum(step.messages for step in steps),
+            cancelled=sum(step.cancelled for step in steps),
+        )
 
     def _number(self) -> int:
         self._count += 1

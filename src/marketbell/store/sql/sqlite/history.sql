@@ -137,11 +137,11 @@ where a.id = :id;
 -- name: delivery_states
 -- Where the deliveries of a message stand; one that was finished and made due again is unfinished.
 select e.public_id, f.state
-from finished_delivery f join endpoint e on e.id = f.endpoint_id
+from finished_delivery f cross join endpoint e on e.id = f.endpoint_id
 where f.message_id = :message_id
 union all
 select e.public_id, iif(e.deleted_at is not null and d.state = 'pending', 'cancelled', d.state)
-from delivery d join endpoint e on e.id = d.endpoint_id
+from delivery d cross join endpoint e on e.id = d.endpoint_id
 where d.message_id = :message_id;
 
 -- name: resend_facts

@@ -22,9 +22,9 @@ create temp table mark (
 insert or ignore into temp.mark (bucket, key, sequence)
 select bucket, key, sequence from idempotency where bucket = :bucket;
 
--- name: mark_bucket
--- Whether a bucket holds anything.
-select 1 from temp.mark where bucket = :bucket limit 1;
+-- name: mark_bucket_after
+-- The next bucket that holds anything.
+select min(bucket) from idempotency where bucket > :bucket;
 
 -- name: mark_last
 -- The highest sequence of a bucket.
@@ -45,10 +45,6 @@ insert or replace into temp.mark (bucket, key, sequence) values (?, ?, ?);
 -- Take a part of a bucket that is over out of the index.
 delete from temp.mark where (bucket, key) in (
   select bucket, key from temp.mark where bucket = :bucket limit :limit);
-
--- name: mark_oldest
--- The buckets that the index begins with, of each kind.
-select min(bucket) from temp.mark where bucket % 2 = :kind;
 
 -- name: idempotency_insert
 -- Mark a request as made.

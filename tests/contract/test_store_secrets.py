@@ -1,0 +1,170 @@
+"""Secrets of endpoints: ciphertext at rest, rotation with an overlap, loss of the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from marketbell.errors import LimitReachedError, UnavailableError
+from marketbell.model import SigningKey
+from marketbell.store.base import ClaimRequest, Store
+from marketbell.store.sealing import Box
+from marketbell.store.sqlite import SqliteOptions
+from marketbell.store.sqlite_store import SqliteStore, WriterLimits
+from marketbell.testing import FakeClock
+from marketbell.testing.clock import START
+from marketbell.testing.stores import Scene
+
+HOUR = 3_600_000
+
+
+def bytes_on_disk(file: Path) -> bytes:
+    """All that a database has written: the file and its log."""
+    return file.read_bytes() + file.with_name(f"{file.name}-wal").read_bytes()
+
+
+async def test_secrets_and_headers_are_ciphertext_in_the_file(
+    store: Store, scene: Scene, database_file: Path
+) -> None:
+    application = await scene.application()
+    secret, rotated, header = (
+        b"plain-secret-plain-secret-123456",
+        b"x" * 40 + b"rotated",
+        "hdr-s3cret",
+    )
+    endpoint = await scene.endpoint(
+        application,
+        secret=SigningKey(kind="v1", secret=secret),
+        headers=(("Authorization", header),),
+        url="https://visible.example/",
+    )
+    await store.rotate_secret(
+        application.id,
+        endpoint.public_id,
+        SigningKey(kind="v1", secret=rotated),
+        overlap_until=START + HOUR,
+        secrets_max=5,
+        now=START,
+    )
+    written = bytes_on_disk(database_file)
+    assert b"visible.example" in written
+    for plain in (secret, rotated, header.encode(), b"Authorization"):
+        assert plain not in written
+    found = await store.endpoint(application.id, endpoint.public_id)
+    assert [key.secret for key in found.secrets] == [rotated, secret]
+    assert found.headers == (("Authorization", header),)
+
+
+async def test_a_secret_opens_for_its_own_endpoint_only(
+    store: Store, scene: Scene, database_file: Path
+) -> None:
+    application = await scene.application()
+    one, two = await scene.endpoint(application), await scene.endpoint(application)
+    with apsw.Connection(str(database_file)) as connection:
+        connection.execute(
+            "update secret set sealed = (select sealed from secret where endpoint_id = ?)"
+            " where endpoint_id = ?",
+            (one.id, two.id),
+        )
+    await store.endpoint(application.id, one.public_id)
+    with pytest.raises(UnavailableError, match="altered or moved"):
+        await store.endpoint(application.id, two.public_id)
+
+
+async def test_a_rotation_lets_the_old_secret_sign_along(store: Store, scene: Scene) -> None:
+    application = await scene.application()
+    endpoint = await scene.endpoint(application)
+    old = endpoint.secrets[0]
+    for number in (1, 2):
+        await store.rotate_secret(
+            application.id,
+            endpoint.public_id,
+            SigningKey(kind="v1", secret=b"%d" % number * 32),
+            overlap_until=START + number * HOUR,
+            secrets_max=5,
+            now=START,
+        )
+    rotated = await store.endpoint(application.id, endpoint.public_id)
+    assert [(key.secret[:1], key.expires_at) for key in rotated.secrets] == [
+        (b"2", None),
+        (b"1", START + 2 * HOUR),
+        (old.secret[:1], START + HOUR),
+    ]
+    assert rotated.revision == endpoint.revision + 2
+
+
+async def test_a_claim_brings_live_secrets_only(store: Store, scene: Scene) -> None:
+    application = await scene.application()
+    endpoint = await scene.endpoint(application)
+    await store.rotate_secret(
+        application.id,
+        endpoint.public_id,
+        SigningKey(kind="v1", secret=b"n" * 32),
+        overlap_until=START + HOUR,
+        secrets_max=5,
+        now=START,
+    )
+    for now, count in ((START + HOUR - 1, 2), (START + HOUR, 1)):
+        scene.now = now
+        await scene.publish(application, endpoint)
+        claimed = await store.claim(
+            ClaimRequest(now=now, lease_until=now + 60_000, limit=5, rooms={})
+        )
+        ((_owner, found),) = claimed.endpoints
+        assert len(found.secrets) == count
+        await scene.record(claimed.claims[0])
+
+
+async def test_a_rotation_without_overlap_drops_the_old_secret(store: Store, scene: Scene) -> None:
+    application = await scene.application()
+    endpoint = await scene.endpoint(application)
+    new = SigningKey(kind="v1a", secret=b"n" * 64)
+    await store.rotate_secret(
+        application.id, endpoint.public_id, new, overlap_until=START, secrets_max=2, now=START
+    )
+    assert (await store.endpoint(application.id, endpoint.public_id)).secrets == (new,)
+
+
+async def test_so_many_secrets_sign_at_a_time(store: Store, scene: Scene) -> None:
+    application = await scene.application()
+    endpoint = await scene.endpoint(application)
+
+    async def rotate(now: int, overlap: int = HOUR) -> None:
+        await store.rotate_secret(
+            application.id,
+            endpoint.public_id,
+            SigningKey(kind="v1", secret=b"n" * 32),
+            overlap_until=now + overlap,
+            secrets_max=3,
+            now=now,
+        )
+
+    await rotate(START)
+    await rotate(START)
+    with pytest.raises(LimitReachedError, match="3 secrets"):
+        await rotate(START)
+    await rotate(START, overlap=0)
+    await rotate(START + HOUR)
+
+
+async def test_a_secret_can_be_rotated_though_its_key_was_lost(
+    scene: Scene, store: Store, database_file: Path
+) -> None:
+    application = await scene.application()
+    endpoint = await scene.endpoint(application)
+    await store.aclose()
+    other = SqliteStore(
+        SqliteOptions(path=database_file), Box([b"o" * 32]), FakeClock(), WriterLimits()
+    )
+    try:
+        with pytest.raises(UnavailableError, match="not among the secrets keys"):
+            await other.endpoint(application.id, endpoint.public_id)
+        new = SigningKey(kind="v1", secret=b"n" * 32)
+        await other.rotate_secret(
+            application.id, endpoint.public_id, new, overlap_until=START, secrets_max=2, now=START
+        )
+        assert (await other.endpoint(application.id, endpoint.public_id)).secrets == (new,)
+    finally:
+        await other.aclose()

@@ -1,0 +1,53 @@
+"""Every error of the tree is answered as its place in the table says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from marketbell import errors
+from marketbell.api.problems import STATUSES, problem, status_of
+from marketbell.errors import InvalidError, MarketbellError, SettingsError
+
+
+def every(kind: type[MarketbellError]) -> Iterator[type[MarketbellError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        if below.__module__ == errors.__name__:
+            yield from every(below)
+
+
+def example(kind: type[MarketbellError]) -> MarketbellError:
+    if issubclass(kind, InvalidError):
+        return kind(("body", "names", 0), "What is wrong.")
+    if issubclass(kind, SettingsError):
+        return kind(["What is wrong."])
+    return kind("What is wrong.")
+
+
+@pytest.mark.parametrize("kind", list(every(MarketbellError)))
+def test_every_error_has_a_status_and_a_body_that_sdks_read(kind: type[MarketbellError]) -> None:
+    error = example(kind)
+    answer = problem(error)
+    body = json.loads(answer.body)
+    assert answer.status == status_of(error)
+    if answer.status == 422:
+        assert body == {
+            "detail": [
+                {"loc": ["body", "names", "0"], "msg": "What is wrong.", "type": "value_error"}
+            ]
+        }
+    elif answer.status == 500:
+        assert body["code"] == "server_error"
+        assert "What is wrong" not in body["detail"]
+    else:
+        assert body == {"code": kind.code, "detail": "What is wrong."}
+    assert (b"retry-after" in dict(answer.headers)) is (answer.status == 503)
+
+
+def test_narrower_classes_stand_before_wider_ones() -> None:
+    for place, (kind, _) in enumerate(STATUSES):
+        for wider, _ in STATUSES[:place]:
+            assert not issubclass(kind, wider)
