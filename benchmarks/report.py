@@ -136,11 +136,8 @@ def _room(file: str, name: str) -> str:
 
 def _place(file: str, name: str) -> str:
     parts = Path(file).parts
-    if "marketbell" in parts:
-        parts = parts[parts.index("marketbell") + 1 :]
-    else:
-        parts = parts[-2:]
-    return f"{'/'.join(parts)}:{name}" if file else name
+    short = parts[parts.index("marketbell") + 1 :] if "marketbell" in parts else parts[-2:]
+    return f"{'/'.join(short)}:{name}" if file else name
 
 
 def _number(value: float) -> str:

@@ -83,7 +83,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     order_on_failure: OrderOnFailure | None = None
 
     def over(self, wider: Policy) -> Policy:
-        """This policy with every unset field taken from `wider`."""
+        """The same policy with every unset field taken from `wider`."""
         return Policy(
             **{
                 name: getattr(wider if getattr(self, name) is None else self, name)

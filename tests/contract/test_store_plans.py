@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import apsw
 import pytest
@@ -14,6 +15,7 @@ from marketbell.store import history, retention
 from marketbell.store.base import Ages, MessageFilter, Page, Pruned
 from marketbell.store.marks import Marks
 from marketbell.store.migrate import migrate
+from marketbell.store.sqlite import SqliteOptions, keep_plans, open_writer
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 from marketbell.testing.clock import START
@@ -72,6 +74,7 @@ class Filled:
 
     def __init__(self) -> None:
         self.connection = apsw.Connection(":memory:")
+        keep_plans(self.connection)
         migrate(self.connection, now=START)
         self.transaction = Transaction(self.connection, Marks(Transaction(self.connection), START))
         self.operations = 0
@@ -168,6 +171,30 @@ def test_no_statement_reads_a_whole_table_or_sorts(planned: Filled, file: str, n
         assert not line.startswith("SCAN") or allowed, line
         assert "TEMP B-TREE" not in line or name in MAY_SORT, line
         assert "AUTOMATIC" not in line, line
+
+
+def test_a_join_is_planned_once(database_file: Path) -> None:
+    """Planning takes twenty times as long as running, and SQLite's default is to do it each time."""
+    options = SqliteOptions(path=database_file)
+    connection = open_writer(options)
+    migrate(connection, now=START)
+    asked = 0
+
+    def authorize(*_of: object) -> int:
+        nonlocal asked
+        asked += 1
+        return apsw.SQLITE_OK
+
+    # SQLite asks this for every column, each time that it plans a statement.
+    connection.authorizer = authorize
+    statement = statements("sqlite", "history")["attempt"]
+    counts = []
+    for key in range(5):
+        connection.execute(statement, {"id": key, "with_content": True}).fetchall()
+        counts.append(asked)
+    connection.close()
+    assert counts[0] > 0
+    assert set(counts) == {counts[0]}
 
 
 @pytest.mark.parametrize("name", DRIVERS)

@@ -285,3 +285,40 @@ def test_a_raw_payload_is_sent_verbatim_where_the_dialect_allows(
 def test_an_unknown_application_is_not_found(api: httpx.Client) -> None:
     response = api.post("/app/none/msg", json={"eventType": "a", "payload": {}})
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
+def test_messages_published_while_the_application_changes_are_all_kept(
+    api: httpx.Client,
+    app: str,
+    receiver_of: Callable[..., TestReceiver],
+    settle: Callable[[], None],
+) -> None:
+    receiver = receiver_of()
+    made(api.post("/app/s/endpoint", json={"url": receiver.url, "uid": "e"}), 201)
+
+    def change(turn: int) -> None:
+        made(api.patch("/app/s", json={"name": f"A{turn}"}), 200)
+        made(api.patch("/app/s/endpoint/e", json={"description": f"{turn}"}), 200)
+
+    def publish(turn: int) -> None:
+        made(api.post(app, json={"eventType": "a", "payload": {"n": turn}}))
+
+    with ThreadPoolExecutor(6) as pool:
+        work = [pool.submit(change if turn % 4 == 0 else publish, turn) for turn in range(160)]
+        for one in work:
+            one.result()
+    settle()
+    bodies = sorted(request.body for request in receiver.requests)
+    assert bodies == sorted(b'{"n":%d}' % turn for turn in range(160) if turn % 4)
+
+
+def test_changes_made_at_the_same_time_are_all_kept(api: httpx.Client, app: str) -> None:
+    made(api.post("/app/s/endpoint", json={"url": URL, "uid": "e"}), 201)
+
+    def add(turn: int) -> None:
+        change = {"headers": {f"X-{turn}": "1"}}
+        assert api.patch("/app/s/endpoint/e/headers", json=change).status_code == 204
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(add, range(24)))
+    assert len(made(api.get("/app/s/endpoint/e/headers"), 200)["headers"]) == 24

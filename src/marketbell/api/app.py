@@ -29,6 +29,8 @@ from marketbell.store.base import Store
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _NOBODY: Final = Principal("")
 
+_LOG_REST_S: Final = 1.0
+
 _log = structlog.get_logger("marketbell.api")
 
 
@@ -72,6 +74,8 @@ class Api:
         self.services = services
         self.verifier = verifier
         self._request_ids = RequestIds()
+        self._failures = 0
+        self._logged_at = float("-inf")
         paths: dict[str, list[Operation]] = {}
         for operation in operations():
             paths.setdefault(operation.path, []).append(operation)
@@ -183,15 +187,22 @@ class Api:
         await send_answer(send, problem(NotFoundError("There is no such path.")), request_id)
 
     def _problem(self, fault: MarketbellError, scope: Scope, request_id: bytes) -> Answer:
+        """The answer to an error; what is the server's own is logged, once a second at most."""
         answer = problem(fault)
         if answer.status >= 500:
-            _log.error(
-                "request failed",
-                status=answer.status,
-                code=fault.code,
-                reason=fault.detail,
-                **_named(scope, request_id),
-            )
+            self._failures += 1
+            now = self.services.clock.monotonic()
+            if now - self._logged_at >= _LOG_REST_S:
+                self._logged_at = now
+                _log.error(
+                    "request failed",
+                    status=answer.status,
+                    code=fault.code,
+                    reason=fault.detail,
+                    failures=self._failures,
+                    **_named(scope, request_id),
+                )
+                self._failures = 0
         return answer
 
     def _broken(self, scope: Scope, request_id: bytes) -> Answer:

@@ -58,6 +58,7 @@ class Directory:
         self._entries: OrderedDict[_Key, Entry] = OrderedDict()
         self._keys: dict[int, set[_Key]] = {}
         self._loads: dict[_Key, _Load] = {}
+        self._running: set[_Load] = set()
         store.on_change(self._changed)
 
     def peek(self, organization: str, ref: str) -> Entry | None:
@@ -81,6 +82,7 @@ class Directory:
         load = self._loads.get(key)
         if load is None:
             load = self._loads[key] = _Load()
+            self._running.add(load)
             load.task = asyncio.ensure_future(self._load(key, load))
         return await asyncio.shield(load.task)
 
@@ -90,14 +92,18 @@ class Directory:
             entry = self._entries.pop(key, None)
             if entry is not None:
                 self._endpoints -= len(entry.subscribers.endpoints)
-        for load in self._loads.values():
+        for load in self._running:
             load.changed.add(application_id)
+        # Whoever asks from now on must not join a query that began before the change.
+        self._loads.clear()
 
     async def _load(self, key: _Key, load: _Load) -> Entry:
         try:
             subscribers = await self._store.subscribers(*key)
         finally:
-            self._loads.pop(key, None)
+            self._running.discard(load)
+            if self._loads.get(key) is load:
+                del self._loads[key]
         entry = self._entry_of(subscribers)
         if subscribers.application.id not in load.changed:
             self._remember(key, entry)

@@ -201,3 +201,6 @@ _READERS: Final[Mapping[str, tuple[str, Callable[[str, Bounds], object]]]] = {
     "order-by": ("order_by", _order_by),
     "order-on-failure": ("order_on_failure", _order_on_failure),
 }
+
+KEYS: Final = tuple(_READERS)
+"""The keys without their prefix."""

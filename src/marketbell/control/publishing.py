@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +21,7 @@ from marketbell.control.shapes import (
     check_tags,
     check_uid,
 )
+from marketbell.control.turns import Turns
 from marketbell.delivery.intake import Acceptance, Intake
 from marketbell.dialects.schema import PayloadSchema
 from marketbell.errors import (
@@ -42,6 +44,8 @@ DELIVER_PAST_MAX: Final[Millis] = 60_000
 
 _RENEWALS: Final = 5
 """How often a message is matched anew because its application changed."""
+_IN_TURN: Final = 2
+"""The renewal from which on it is done within the application's turn."""
 _TURN: Final = 100
 """Messages of a batch that are checked before others get their turn."""
 
@@ -82,6 +86,7 @@ class Publisher:
         directory: Directory,
         schemas: Schemas,
         observer: Observer,
+        turns: Turns,
         payload_retention: Millis,
     ) -> None:
         self._clock = clock
@@ -89,6 +94,7 @@ class Publisher:
         self._directory = directory
         self._schemas = schemas
         self._observer = observer
+        self._turns = turns
         self._retention = payload_retention
 
     async def publish(
@@ -114,11 +120,12 @@ class Publisher:
                 schema = await self._schemas.schema(organization, draft.event_type)
             acceptance = self.acceptance(entry, schema, draft, idempotency)
             verdict = (await self._intake.accept([acceptance]))[0]
-            for _ in range(_RENEWALS):
+            for renewal in range(1, 1 + _RENEWALS):
                 if not isinstance(verdict, StaleError | NotFoundError):
                     break
-                acceptance = await self._renewed(organization, application, acceptance)
-                verdict = (await self._intake.accept([acceptance]))[0]
+                async with self._undisturbed(renewal, acceptance):
+                    acceptance = await self._renewed(organization, application, acceptance)
+                    verdict = (await self._intake.accept([acceptance]))[0]
             if not isinstance(verdict, Published):
                 raise _settled(verdict)
         except MarketbellError as fault:
@@ -142,26 +149,12 @@ class Publisher:
         """
         verdicts, waiting = await self._checked(organization, application, drafts, idempotencies)
         for renewal in range(1 + _RENEWALS):
-            if renewal:
-                await self._renew(organization, application, waiting, verdicts)
             if not waiting:
                 break
-            places = list(waiting)
-            answers: Sequence[Published | MarketbellError]
-            try:
-                answers = await self._intake.accept(list(waiting.values()))
-            except StoreError as fault:
-                if not renewal:
-                    self._observer.not_accepted("unavailable", len(waiting))
-                    raise
-                answers = [fault] * len(places)
-            for place, answer in zip(places, answers, strict=True):
-                verdicts[place] = answer
-                if isinstance(answer, StaleError | NotFoundError):
-                    continue
-                acceptance = waiting.pop(place)
-                if isinstance(answer, Published):
-                    self._tell(acceptance, answer)
+            async with self._undisturbed(renewal, next(iter(waiting.values()))):
+                if renewal:
+                    await self._renew(organization, application, waiting, verdicts)
+                await self._accept(waiting, verdicts, first=not renewal)
         return [self._settle(verdict) for verdict in verdicts]
 
     async def _checked(
@@ -234,6 +227,39 @@ class Publisher:
             due_at=due_at,
             idempotency=idempotency,
         )
+
+    async def _accept(
+        self,
+        waiting: dict[int, Acceptance],
+        verdicts: list[Published | MarketbellError],
+        *,
+        first: bool,
+    ) -> None:
+        """Hand over all that waits; what need not be matched anew no longer waits."""
+        places = list(waiting)
+        answers: Sequence[Published | MarketbellError]
+        try:
+            answers = await self._intake.accept(list(waiting.values()))
+        except StoreError as fault:
+            if first:
+                self._observer.not_accepted("unavailable", len(waiting))
+                raise
+            answers = [fault] * len(places)
+        for place, answer in zip(places, answers, strict=True):
+            verdicts[place] = answer
+            if isinstance(answer, StaleError | NotFoundError):
+                continue
+            acceptance = waiting.pop(place)
+            if isinstance(answer, Published):
+                self._tell(acceptance, answer)
+
+    def _undisturbed(
+        self, renewal: int, acceptance: Acceptance
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """From the second renewal on nobody changes the application meanwhile, here at least."""
+        if renewal < _IN_TURN:
+            return contextlib.nullcontext()
+        return self._turns.turn(acceptance.subscribers.application.id)
 
     async def _renew(
         self,

@@ -48,6 +48,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         """The services of a node; listens to the store's changes from now on."""
         directory = Directory(store, registry)
         schemas = Schemas(store)
+        turns = Turns()
         return cls(
             settings=settings,
             clock=clock,
@@ -63,9 +64,10 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
                 directory=directory,
                 schemas=schemas,
                 observer=observer,
+                turns=turns,
                 payload_retention=settings.payload_retention,
             ),
-            turns=Turns(),
+            turns=turns,
         )
 
     def bounds(self, *, operator: bool) -> Bounds:

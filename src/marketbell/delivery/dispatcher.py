@@ -19,7 +19,7 @@ from marketbell.delivery.intake import Acceptance
 from marketbell.delivery.leases import Leases
 from marketbell.delivery.plan import Plan, Planner
 from marketbell.delivery.recorder import Recorder
-from marketbell.delivery.retry import Ended, decide
+from marketbell.delivery.retry import DELIVERED, Ended, decide
 from marketbell.delivery.sender import Sender, Sent
 from marketbell.errors import MarketbellError
 from marketbell.model import (
@@ -124,7 +124,6 @@ class Dispatcher:
         self._ticker: asyncio.TimerHandle | None = None
         self._waker: tuple[Instant, Timer] | None = None
         self._pumping = False
-        self._pump_due = False
         self._closing = False
         self.recorder = Recorder(queue, on_recorded=self._recorded)
         self.claims = Claims(
@@ -137,9 +136,7 @@ class Dispatcher:
             may_claim=lambda: not self.recorder.behind,
             on_claimed=self._claimed,
         )
-        self._acceptor = Acceptor(
-            queue, planner, lanes, self.claims, clock, leases=self._leases
-        )
+        self._acceptor = Acceptor(queue, planner, lanes, self.claims, clock, leases=self._leases)
 
     # -- the way in ---------------------------------------------------------------------
 
@@ -172,7 +169,6 @@ class Dispatcher:
     def _pump(self) -> None:
         """Begin all that may begin now."""
         if self._pumping:
-            self._pump_due = True
             return
         self._pumping = True
         try:
@@ -215,20 +211,22 @@ class Dispatcher:
             self._tell(sending, sent, None)
             self._again(sending)
             return
-        verdict = decide(
-            Ended(
-                outcome=attempt.outcome,
-                status=attempt.status_code,
-                retry_after=sent.retry_after,
-                ended_at=sent.ended_at,
-                born_at=claim.born_at,
-                attempt_count=claim.attempt_count,
-            ),
-            schedule=plan.schedule,
-            honours=plan.honours,
-            retry_after_max=self._limits.retry_after_max,
-            spread=self._random.random(),
-        )
+        verdict = DELIVERED
+        if attempt.outcome is not Outcome.ACCEPTED:
+            verdict = decide(
+                Ended(
+                    outcome=attempt.outcome,
+                    status=attempt.status_code,
+                    retry_after=sent.retry_after,
+                    ended_at=sent.ended_at,
+                    born_at=claim.born_at,
+                    attempt_count=claim.attempt_count,
+                ),
+                schedule=plan.schedule,
+                honours=plan.honours,
+                retry_after_max=self._limits.retry_after_max,
+                spread=self._random.random(),
+            )
         self._learn(sending, sent, verdict)
         self._tell(sending, sent, verdict)
         self._pump()

@@ -129,6 +129,8 @@ class Lanes:
             )
             self._set_rates(lane)
         elif lane.plan is not plan and lane.plan.endpoint.revision <= plan.endpoint.revision:
+            if lane.plan.endpoint.revision < plan.endpoint.revision:
+                lane.failing_since = failing_since  # enabling it again has ended its run
             lane.plan = plan
             lane.window.set_cap(plan.max_in_flight)
             self._set_rates(lane)
@@ -241,13 +243,14 @@ class Lanes:
             lane.queued = True
             (self._crowded if lane.window.proven else self._newcomers)[lane] = None
             return None
-        free_at = max((rate.free_at(now) for rate in lane.rate), default=now)
-        if free_at > now:
-            lane.waking = True
-            heapq.heappush(self._waking, (free_at, lane.plan.endpoint.id))
-            return None
-        for rate in lane.rate:
-            rate.start(now)
+        if lane.rate:
+            free_at = max(rate.free_at(now) for rate in lane.rate)
+            if free_at > now:
+                lane.waking = True
+                heapq.heappush(self._waking, (free_at, lane.plan.endpoint.id))
+                return None
+            for rate in lane.rate:
+                rate.start(now)
         claim, lane.touched = lane.pop(), now
         self._begin(lane)
         return claim

@@ -199,7 +199,12 @@ class Client:
         def connected() -> None:
             flight.late = reasons.TLS_TIMED_OUT
 
-        await self._dialer.dial(lambda: connection, target, address, connected)
+        try:
+            await self._dialer.dial(lambda: connection, target, address, connected)
+        except BaseException:
+            # uvloop closes a transport whose dialing is cancelled without a word to its protocol.
+            connection.connection_lost(None)
+            raise
         return connection
 
     def _connected(self, flight: Flight, connection: Connection, since: float) -> None:

@@ -17,7 +17,9 @@ GONE = 410
 
 _SECONDS_MAX = 10**9
 
-_DELIVERED = Verdict(state=DeliveryState.DELIVERED)
+DELIVERED = Verdict(state=DeliveryState.DELIVERED)
+"""What follows from every accepted attempt."""
+
 _FAILED = Verdict(state=DeliveryState.FAILED)
 _GONE = Verdict(state=DeliveryState.FAILED, disable_endpoint=True)
 
@@ -53,7 +55,7 @@ def decide(
     lets the whole lane rest as long as its Retry-After says, up to `retry_after_max`.
     """
     if ended.outcome is Outcome.ACCEPTED:
-        return _DELIVERED
+        return DELIVERED
     if ended.status == GONE and Signal.GONE in honours:
         return _GONE
     due_at = next_due(

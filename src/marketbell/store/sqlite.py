@@ -74,6 +74,7 @@ def open_writer(options: SqliteOptions) -> apsw.Connection:
     """
     try:
         connection = apsw.Connection(str(options.path))
+        keep_plans(connection)
         connection.set_busy_timeout(options.busy_ms)
         check(connection)
         connection.execute("pragma journal_mode = wal")
@@ -87,6 +88,16 @@ def open_writer(options: SqliteOptions) -> apsw.Connection:
     except apsw.Error as error:
         raise store_error(error) from error
     return connection
+
+
+def keep_plans(connection: apsw.Connection) -> None:
+    """
+    Plan each statement once, whatever values it is given (SQLITE_DBCONFIG_ENABLE_QPSG).
+
+    APSW's SQLite is built with STAT4 and would plan every join anew for each execution: 70 us
+    instead of 3.
+    """
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
 
 
 def store_error(error: apsw.Error) -> StoreError:
@@ -193,6 +204,7 @@ class Readers:
 
     def _open(self) -> apsw.Connection:
         connection = apsw.Connection(str(self._options.path), flags=apsw.SQLITE_OPEN_READONLY)
+        keep_plans(connection)
         connection.set_busy_timeout(self._options.busy_ms)
         connection.execute(f"pragma cache_size = -{self._options.cache_bytes // 4000}")
         self._connections.append(connection)

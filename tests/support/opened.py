@@ -1,0 +1,49 @@
+"""Stores that a test opens, closes, crashes and opens again by itself."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from marketbell.clock import Clock
+from marketbell.store.sealing import Box
+from marketbell.store.sqlite import SqliteOptions
+from marketbell.store.sqlite_store import SqliteStore, WriterLimits
+from marketbell.testing import FakeClock
+
+SECRETS_KEY = bytes(range(32))
+
+
+@asynccontextmanager
+async def opened(
+    path: Path,
+    clock: Clock | None = None,
+    *,
+    secrets_key: bytes = SECRETS_KEY,
+    busy_ms: int = 50,
+    **limits: Any,
+) -> AsyncIterator[SqliteStore]:
+    """A store on this file until the end of the block; `limits` are of WriterLimits."""
+    store = SqliteStore(
+        SqliteOptions(path=path, busy_ms=busy_ms),
+        Box([secrets_key]),
+        clock or FakeClock(),
+        WriterLimits(**{"wait_s": 20.0, **limits}),
+    )
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def after_a_crash(path: Path, folder: Path) -> Path:
+    """The file as the next process finds it if this one is killed now: database and log, copied."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix in ("", "-wal"):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            shutil.copyfile(source, folder / source.name)
+    return folder / path.name
