@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import shutil
-import ssl
-import sys
 import tempfile
 import time
 from array import array
@@ -20,7 +17,7 @@ import msgspec
 
 from benchmarks import wire
 from benchmarks.load import Load, Outcome
-from benchmarks.report import Report
+from benchmarks.report import Figure, Report
 from benchmarks.sink import Sink
 from benchmarks.target import Target
 
@@ -103,6 +100,19 @@ class Bench:
         """Note something that must not be."""
         self.report.faults.append(text)
         self.say(text)
+
+    def figure(
+        self, scenario: str, name: str, value: float, unit: str, target: float | None = None,
+        *, at_least: bool = True, ratios: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
+        """Note one figure, with its ratios to those of the limits that were measured."""
+        known = {one: value / self.limits[one] for one in ratios if self.limits.get(one)}
+        self.report.figures.append(
+            Figure(
+                scenario=scenario, name=name, value=value, unit=unit, target=target,
+                at_least=at_least, ratios=known,
+            )
+        )  # fmt: skip
 
     def requests(
         self, target: Target, applications: Sequence[str], first: int = 0
@@ -290,49 +300,3 @@ def _attempts(db: Path) -> int:
         return count
     finally:
         connection.close()
-
-
-@contextlib.asynccontextmanager
-async def child(*arguments: str) -> AsyncIterator[list[int]]:
-    """A helper process of ours, and the ports that it listens on."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    try:
-        line = await asyncio.wait_for(process.stdout.readline(), 30)
-        yield [int(port) for port in line.split()]
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-async def measured(*arguments: str) -> dict[str, float]:
-    """What a helper process of ours prints as JSON when it is done."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    answer, _ = await process.communicate()
-    if process.returncode != 0:
-        raise RuntimeError(f"{arguments[0]} ended with {process.returncode}")
-    figures: dict[str, float] = json.loads(answer)
-    return figures
-
-
-@contextlib.asynccontextmanager
-async def receiver(
-    *, ports: int = 1, tls: ssl.SSLContext | None = None, close_after: int = 0
-) -> AsyncIterator[Sink]:
-    """A sink in this process, on the load's core."""
-    sink = Sink(close_after=close_after)
-    await sink.start(ports=ports, tls=tls)
-    try:
-        yield sink
-    finally:
-        sink.aclose()
-
-
-def core(number: int) -> list[str]:
-    """Arguments that pin a helper process."""
-    return ["--core", str(number)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 import time
@@ -10,9 +9,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Final, TypeAlias
 
 from benchmarks import machine, wire
-from benchmarks.bench import BATCH, CONCURRENCY, Bench, child, core, measured, receiver
-from benchmarks.load import Load, percentile
-from benchmarks.report import Figure
+from benchmarks.baselines import limits, parts
+from benchmarks.bench import BATCH, Bench
+from benchmarks.load import percentile
+from benchmarks.processes import core, measured, receiver
 from benchmarks.seed import Share, seed
 from benchmarks.sink import Sink
 from benchmarks.target import ORGANIZATION, Target
@@ -28,53 +28,6 @@ _TLS_KEPT: Final = 20
 """Requests on one connection where kept and new ones are mixed: 5 % are new."""
 
 
-async def limits(bench: Bench) -> None:
-    """What the load client, a bare server and a bare client can do; all ratios refer to these."""
-    seconds = min(bench.options.seconds, 3.0)
-    server_core = core(machine.SERVER_CORE)
-    bench.say("limits: the load client alone")
-    async with child("benchmarks.sink", *server_core) as ports:
-        _limit(bench, "load client", await _bare_load(ports[0], seconds))
-    bench.say("limits: a bare server")
-    async with child("benchmarks.bare", *server_core) as ports:
-        _limit(bench, "bare server", await _bare_load(ports[0], seconds))
-    async with receiver() as sink:
-        bench.say("limits: a bare client")
-        arguments = ("--port", str(sink.ports[0]), "--seconds", str(seconds))
-        figures = await measured("benchmarks.load", *server_core, *arguments)
-        _limit(bench, "bare client", figures["rate"], figures["cpu_us"])
-        bench.say("limits: a bare relay")
-        async with child("benchmarks.bare", *server_core, "--relay", str(sink.ports[0])) as ports:
-            sink.expect(0)
-            begun = time.monotonic()
-            await _bare_load(ports[0], seconds)
-            await asyncio.sleep(0.2)
-            _limit(bench, "bare relay", sink.count / (sink.last_at - begun))
-
-
-async def _bare_load(port: int, seconds: float) -> float:
-    requests = wire.Requests(f"127.0.0.1:{port}", "/", token="x" * 180)
-
-    def request(number: int) -> bytes:
-        return requests.request(b'{"eventType":"order.paid","payload":%b}' % wire.payload(number))
-
-    load = Load("127.0.0.1", port, request, concurrency=CONCURRENCY)
-    await load.connect()
-    await load.closed(0.3)
-    outcome = await load.closed(seconds)
-    await load.aclose()
-    return outcome.rate
-
-
-def _limit(bench: Bench, name: str, rate: float, cpu_us: float = 0.0) -> None:
-    bench.limits[name] = rate
-    bench.report.figures.append(Figure(scenario="limits", name=name, value=rate, unit="requests/s"))
-    if cpu_us:
-        bench.report.figures.append(
-            Figure(scenario="limits", name=f"{name}, CPU per request", value=cpu_us, unit="us")
-        )
-
-
 async def ingest(bench: Bench) -> None:
     """Messages one by one over HTTP: kept on disk, delivered, recorded."""
     async with bench.target("ingest") as target, receiver(ports=_FLEET) as sink:
@@ -87,11 +40,11 @@ async def _ingest(
     least: float | None,
 ) -> float:  # fmt: skip
     result = await bench.measure(scenario, target, sink, bench.requests(target, applications))
-    _add(bench, scenario, "messages in, delivered, recorded", result.rate, "messages/s", least,
+    bench.figure(scenario, "messages in, delivered, recorded", result.rate, "messages/s", least,
          ratios=("load client", "bare server", "bare relay"))  # fmt: skip
-    _add(bench, scenario, "the server's CPU per message", result.cpu_us, "us")
-    _add(bench, scenario, "time to 202, p50", result.accept_p50_ms, "ms")
-    _add(bench, scenario, "time to 202, p99", result.accept_p99_ms, "ms")
+    bench.figure(scenario, "the server's CPU per message", result.cpu_us, "us")
+    bench.figure(scenario, "time to 202, p50", result.accept_p50_ms, "ms")
+    bench.figure(scenario, "time to 202, p99", result.accept_p99_ms, "ms")
     if scenario == "ingest":
         bench.ingest_rate = result.rate
     return result.rate
@@ -104,11 +57,11 @@ async def batch(bench: Bench) -> None:
         result = await bench.measure(
             "batch", target, sink, bench.batches(target, applications), each=BATCH, concurrency=8
         )
-        _add(bench, "batch", "messages accepted", result.accepted_rate, "messages/s", 20_000,
+        bench.figure("batch", "messages accepted", result.accepted_rate, "messages/s", 20_000,
              ratios=("load client",))  # fmt: skip
-        _add(bench, "batch", "accepted, delivered, recorded", result.rate, "messages/s",
+        bench.figure("batch", "accepted, delivered, recorded", result.rate, "messages/s",
              ratios=("bare client", "bare relay"))  # fmt: skip
-        _add(bench, "batch", "the server's CPU per message", result.cpu_us, "us")
+        bench.figure("batch", "the server's CPU per message", result.cpu_us, "us")
 
 
 async def drain(bench: Bench) -> None:
@@ -134,10 +87,10 @@ async def drain(bench: Bench) -> None:
         if not came or sink.doubled or sink.unique != count:
             bench.fault(f"drain: {sink.unique} of {count} arrived, {sink.doubled} more than once")
         rate = (sink.count - 1) / (sink.last_at - sink.began_at)
-        _add(bench, "drain", "deliveries sent and recorded", rate, "deliveries/s", 30_000,
+        bench.figure("drain", "deliveries sent and recorded", rate, "deliveries/s", 30_000,
              ratios=("bare client",))  # fmt: skip
         cpu_us = (after.cpu_s - before.cpu_s) / (sink.count - begun_with) * 1e6
-        _add(bench, "drain", "the server's CPU per delivery", cpu_us, "us")
+        bench.figure("drain", "the server's CPU per delivery", cpu_us, "us")
 
 
 async def latency(bench: Bench) -> None:
@@ -153,15 +106,15 @@ async def _latency(
     request = bench.requests(target, applications)
     rate = await bench.rate_of(target, sink, request) / 2
     delays = await bench.delays(scenario, target, sink, request, rate)
-    _add(bench, scenario, "at a rate of", rate, "messages/s")
+    bench.figure(scenario, "at a rate of", rate, "messages/s")
     for share in (0.5, 0.99):
-        _add(
-            bench, scenario, f"202 to first byte, p{share * 100:.0f}",
+        bench.figure(
+            scenario, f"202 to first byte, p{share * 100:.0f}",
             percentile(delays.after_202, share), "ms", 50 if share == 0.99 else None, at_least=False,
         )  # fmt: skip
     for share in (0.5, 0.99):
-        _add(
-            bench, scenario, f"request due to first byte, p{share * 100:.0f}",
+        bench.figure(
+            scenario, f"request due to first byte, p{share * 100:.0f}",
             percentile(delays.whole, share), "ms",
         )  # fmt: skip
 
@@ -193,13 +146,13 @@ async def backlog(bench: Bench) -> None:
         await seed(
             target.db, key, ORGANIZATION, shares, first_serial=500_000_000, progress=progress
         )
-        _add(
-            bench, "backlog", "stored beforehand", count / (time.monotonic() - begun), "messages/s"
+        bench.figure(
+            "backlog", "stored beforehand", count / (time.monotonic() - begun), "messages/s"
         )
         await target.start()
         await _ingest(bench, "backlog", target, sink, applications, 10_000)
         await _latency(bench, "backlog", target, sink, applications)
-        _add(bench, "backlog", "database", target.db.stat().st_size / 2**20, "MiB")
+        bench.figure("backlog", "database", target.db.stat().st_size / 2**20, "MiB")
 
 
 async def endpoints(bench: Bench) -> None:
@@ -234,15 +187,15 @@ async def tls(bench: Bench) -> None:
             )
             bare = await measured("benchmarks.load", *core(machine.SERVER_CORE), *arguments)
             bench.limits["bare TLS client"] = bare["rate"]
-            _add(bench, scenario, "bare TLS client", bare["rate"], "requests/s")
+            bench.figure(scenario, "bare TLS client", bare["rate"], "requests/s")
             applications = await _started(target, sink, scheme="https")
             result = await bench.measure(
                 scenario, target, sink, bench.requests(target, applications)
             )
-            _add(bench, scenario, "messages in, delivered, recorded", result.rate, "messages/s",
+            bench.figure(scenario, "messages in, delivered, recorded", result.rate, "messages/s",
                  ratios=("bare TLS client", "bare relay"))  # fmt: skip
-            _add(bench, scenario, "the server's CPU per message", result.cpu_us, "us")
-            _add(bench, scenario, "connections per message", sink.connections / sink.count, "")
+            bench.figure(scenario, "the server's CPU per message", result.cpu_us, "us")
+            bench.figure(scenario, "connections per message", sink.connections / sink.count, "")
 
 
 async def fair(bench: Bench) -> None:
@@ -284,9 +237,9 @@ async def _fair(bench: Bench, scenario: str, *, good: int, bad: int, bad_share: 
 
         beside = await bench.delays(scenario, target, sink, request, rate, counts=is_good)
         alone_p95, beside_p95 = percentile(alone.whole, 0.95), percentile(beside.whole, 0.95)
-        _add(bench, scenario, "at a rate in all of", rate, "messages/s")
-        _add(bench, scenario, "the others' request due to first byte alone, p95", alone_p95, "ms")
-        _add(bench, scenario, "beside the hanging, p95", beside_p95, "ms",
+        bench.figure(scenario, "at a rate in all of", rate, "messages/s")
+        bench.figure(scenario, "the others' request due to first byte alone, p95", alone_p95, "ms")
+        bench.figure(scenario, "beside the hanging, p95", beside_p95, "ms",
              max(2 * alone_p95, 5.0), at_least=False)  # fmt: skip
 
 
@@ -294,38 +247,6 @@ def _renumbered(request: Callable[[int], bytes], turn: int, serial: int) -> byte
     """The request whose turn it is, with another serial number in its payload."""
     old = b"%09d" % turn
     return request(turn).replace(wire.SERIAL + old, wire.SERIAL + b"%09d" % serial)
-
-
-async def parts(bench: Bench) -> None:
-    """Parts of the server on their own."""
-    seconds = ("--seconds", str(min(bench.options.seconds, 3.0)))
-    server_core = core(machine.SERVER_CORE)
-    async with receiver() as sink:
-        bench.say("parts: the HTTP client")
-        port = ("--port", str(sink.ports[0]))
-        client = await measured("benchmarks.components", "client", *server_core, *port, *seconds)
-        _add(
-            bench,
-            "parts",
-            "HTTP client alone",
-            client["rate"],
-            "requests/s",
-            ratios=("bare client",),
-        )
-        _add(bench, "parts", "HTTP client, CPU per request", client["cpu_us"], "us")
-    bench.say("parts: the store")
-    folder = ("--folder", str(bench.options.folder))
-    store = await measured("benchmarks.components", "store", *server_core, *seconds, *folder)
-    _add(bench, "parts", "store alone: kept, then recorded", store["rate"], "messages/s")
-    _add(bench, "parts", "store, CPU per message", store["cpu_us"], "us")
-    _add(bench, "parts", "store, rows per commit", store["rows_per_commit"], "")
-    _add(bench, "parts", "store, one commit", store["commit_ms"], "ms")
-    _add(bench, "parts", "store, bytes per message", store["bytes_per_message"], "B")
-    bench.say("parts: dialects and observer")
-    for name in ("render", "observe"):
-        figures = await measured("benchmarks.components", name, *server_core, *seconds)
-        for what, value in figures.items():
-            _add(bench, "parts", f"{name} {what.removesuffix('_us')}", value, "us")
 
 
 async def _started(target: Target, sink: Sink, scheme: str = "http") -> list[str]:
@@ -343,19 +264,6 @@ def _with_key(target: Target) -> str:
     key = base64.b64encode(os.urandom(32)).decode()
     target.environment["MARKETBELL_SECRETS_KEY"] = key
     return key
-
-
-def _add(
-    bench: Bench, scenario: str, name: str, value: float, unit: str, target: float | None = None,
-    *, at_least: bool = True, ratios: tuple[str, ...] = (),
-) -> None:  # fmt: skip
-    known = {one: value / bench.limits[one] for one in ratios if bench.limits.get(one)}
-    bench.report.figures.append(
-        Figure(
-            scenario=scenario, name=name, value=value, unit=unit, target=target,
-            at_least=at_least, ratios=known,
-        )
-    )  # fmt: skip
 
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {

@@ -18,7 +18,7 @@ from marketbell.model import (
     Outcome,
     Verdict,
 )
-from marketbell.store.base import AttemptFilter, Page, Result, Store
+from marketbell.store.base import AttemptFilter, ClaimRequest, Page, Result, Store
 from marketbell.testing.stores import ORGANIZATION, Scene
 
 LEASE = 60_000
@@ -248,12 +248,21 @@ async def test_recording_an_attempt_twice_changes_nothing_the_second_time(sent: 
     assert await sent.attempts() == [attempt]
 
 
-async def test_a_second_recording_does_not_wake_a_lane_for_nothing(sent: Sent) -> None:
-    attempt = sent.scene.attempt(sent.claim, 200)
-    result = Result(claim=sent.claim, attempt=attempt, verdict=DELIVERED)
-    await sent.scene.store.record([result])
-    await sent.scene.store.record([result])
-    assert await sent.attempts() == [attempt]
+async def test_what_moves_no_delivery_wakes_no_lane(sent: Sent) -> None:
+    scene = sent.scene
+    failure = Result(claim=sent.claim, attempt=scene.attempt(sent.claim, 500), verdict=sent.again())
+    await scene.store.record([failure])
+    scene.pass_time(WAIT)
+    success = Result(
+        claim=await sent.claim_it(), attempt=scene.attempt(sent.claim), verdict=DELIVERED
+    )
+    await scene.store.record([success])
+    await scene.store.record([failure, success])
+    claimed = await scene.store.claim(
+        ClaimRequest(now=scene.now, lease_until=scene.now + LEASE, limit=1, rooms={})
+    )
+    assert (claimed.claims, claimed.next_at) == ((), None)
+    assert await sent.attempts() == [failure.attempt, success.attempt]
     assert await sent.state() is DeliveryState.DELIVERED
 
 
@@ -322,11 +331,9 @@ async def test_a_cancelled_delivery_keeps_the_count_of_its_attempts(
 
 def finished(path: Path) -> list[tuple[str, int]]:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    rows: list[tuple[str, int]] = connection.execute(
-        "select state, attempt_count from finished_delivery"
-    ).fetchall()
+    rows: Any = connection.execute("select state, attempt_count from finished_delivery").fetchall()
     connection.close()
-    return rows
+    return [(state, count) for state, count in rows]
 
 
 # -- resends ------------------------------------------------------------------------------

@@ -277,6 +277,9 @@ def test_a_raw_payload_is_sent_verbatim_where_the_dialect_allows(
     made(api.post("/app/s/endpoint", json=ovoko), 201)
     loc, _ = fault(api.post(app, json=given))
     assert loc == ["body", "transformationsParams", "rawPayload"]
+    event_type = {"name": "b", "description": "d", "schemas": {"1": {"type": "object"}}}
+    made(api.post("/event-type", json=event_type), 201)
+    assert fault(api.post(app, json={**given, "eventType": "b"}))[0] == loc
     spaced = {"eventType": "a", "transformationsParams": {"rawPayload": '{ "x" : 1 }'}}
     made(api.post(app, json=spaced))
     assert received(receiver, 2)[1].body == b'{ "x" : 1 }'

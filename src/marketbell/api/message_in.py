@@ -11,8 +11,8 @@ from marketbell.api.applications import ApplicationIn
 from marketbell.api.instants import instant_of
 from marketbell.api.wire import BODY, Decoder
 from marketbell.control.applications import ApplicationChange
+from marketbell.control.drafts import PAYLOAD, RAW_PAYLOAD, MessageDraft
 from marketbell.control.payloads import check_twice
-from marketbell.control.publishing import PAYLOAD, RAW_PAYLOAD, MessageDraft
 from marketbell.errors import InvalidError
 from marketbell.model import Millis
 

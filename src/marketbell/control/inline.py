@@ -6,7 +6,7 @@ from marketbell import ids
 from marketbell.control import applications
 from marketbell.control.applications import ApplicationChange
 from marketbell.control.directory import DEFAULT_DIALECT, Entry
-from marketbell.control.publishing import MessageDraft
+from marketbell.control.drafts import MessageDraft
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
 from marketbell.errors import ConflictError, InvalidError, NotFoundError

@@ -9,18 +9,12 @@ from typing import Final
 
 import msgspec
 
-from marketbell import ids
 from marketbell.clock import Clock
+from marketbell.control import drafts as drafting
 from marketbell.control.directory import Directory, Entry
-from marketbell.control.payloads import check_payload, is_object
+from marketbell.control.drafts import EVENT_TYPE, MessageDraft
 from marketbell.control.schemas import Schemas, Unknown
-from marketbell.control.shapes import (
-    MESSAGE_CHANNELS_MAX,
-    check_channels,
-    check_event_type,
-    check_tags,
-    check_uid,
-)
+from marketbell.control.shapes import check_event_type
 from marketbell.control.turns import Turns
 from marketbell.delivery.intake import Acceptance, Intake
 from marketbell.dialects.schema import PayloadSchema
@@ -33,14 +27,9 @@ from marketbell.errors import (
     StaleError,
     StoreError,
 )
-from marketbell.model import Instant, Message, Millis
+from marketbell.model import Millis
 from marketbell.observe import NotAccepted, Observer
 from marketbell.store.base import Idempotency, Published
-
-DELIVER_AHEAD_MAX: Final[Millis] = 24 * 3_600_000
-"""How far ahead `deliverAt` may lie."""
-DELIVER_PAST_MAX: Final[Millis] = 60_000
-"""How long ago it may lie: clocks differ, and a repeated request comes later."""
 
 _RENEWALS: Final = 5
 """How often a message is matched anew because its application changed."""
@@ -49,30 +38,7 @@ _IN_TURN: Final = 2
 _TURN: Final = 100
 """Messages of a batch that are checked before others get their turn."""
 
-EVENT_TYPE: Final = ("body", "eventType")
-PAYLOAD: Final = ("body", "payload")
-RAW_PAYLOAD: Final = ("body", "transformationsParams", "rawPayload")
-
 _NOT_YET: Final = StaleError("This message has no verdict yet.")
-
-
-class MessageDraft(msgspec.Struct, frozen=True, kw_only=True):
-    """What a publisher says of one message."""
-
-    event_type: str
-    payload: bytes
-    """JSON, as the bytes that came in."""
-    raw: bool = False
-    """Whether the payload is to be sent as it is even if it is no JSON object."""
-    event_id: str | None = None
-    channels: tuple[str, ...] | None = None
-    tags: tuple[str, ...] | None = None
-    occurred_at: Instant | None = None
-    """When it happened; None for now."""
-    deliver_at: Instant | None = None
-    """When its deliveries fall due; None for now."""
-    retention: Millis | None = None
-    """How long the payload is kept; None as the settings say."""
 
 
 class Publisher:
@@ -191,41 +157,14 @@ class Publisher:
         draft: MessageDraft,
         idempotency: Idempotency | None = None,
     ) -> Acceptance:
-        """
-        A draft, checked against all that is known of it.
-
-        `schema` is the organization's own for this event type. Raises InvalidError naming the
-        field.
-        """
-        now = self._clock.now()
-        application = entry.subscribers.application
-        check_event_type(draft.event_type, EVENT_TYPE)
-        if draft.event_id is not None:
-            check_uid(draft.event_id, ids.MESSAGE, ("body", "eventId"))
-        if draft.channels is not None:
-            check_channels(draft.channels, ("body", "channels"), MESSAGE_CHANNELS_MAX)
-        if draft.tags is not None:
-            check_tags(draft.tags, ("body", "tags"))
-        due_at = now if draft.deliver_at is None else _due_at(draft.deliver_at, now)
-        _check_payload(entry, schema, draft)
-        retention = self._retention if draft.retention is None else draft.retention
-        return Acceptance(
-            message=Message(
-                id=0,
-                public_id=ids.new_id(ids.MESSAGE, now),
-                application_id=application.id,
-                event_type=draft.event_type,
-                event_id=draft.event_id,
-                payload=draft.payload,
-                channels=draft.channels or (),
-                tags=draft.tags or (),
-                occurred_at=now if draft.occurred_at is None else draft.occurred_at,
-                created_at=now,
-                payload_expires_at=now + retention,
-            ),
-            subscribers=entry.subscribers,
-            due_at=due_at,
-            idempotency=idempotency,
+        """A draft, checked as of now; see `drafts.accept`. InvalidError."""
+        return drafting.accept(
+            entry,
+            schema,
+            draft,
+            idempotency,
+            now=self._clock.now(),
+            retention=self._retention,
         )
 
     async def _accept(
@@ -317,36 +256,6 @@ class Publisher:
         fault = _settled(verdict)
         self._observer.not_accepted(_result(fault))
         return fault
-
-
-def _check_payload(entry: Entry, schema: PayloadSchema | None, draft: MessageDraft) -> None:
-    payload = draft.payload
-    if not draft.raw:
-        check_payload(payload, PAYLOAD)
-    elif is_object(payload):
-        check_payload(payload, RAW_PAYLOAD)
-    elif entry.verbatim:
-        return
-    else:
-        raise InvalidError(
-            RAW_PAYLOAD,
-            "A raw payload must be a JSON object here: not every endpoint of this application "
-            "speaks the dialect `standard`",
-        )
-    if schema is not None:
-        schema.check(payload)
-        return
-    for catalogue in entry.catalogues:
-        catalogue.check(draft.event_type, payload)
-
-
-def _due_at(deliver_at: Instant, now: Instant) -> Instant:
-    if now - DELIVER_PAST_MAX <= deliver_at <= now + DELIVER_AHEAD_MAX:
-        return max(deliver_at, now)
-    raise InvalidError(
-        ("body", "deliverAt"),
-        "deliverAt lies in the past or more than 24 hours ahead; give an instant within 24 hours",
-    )
 
 
 def _settled(verdict: MarketbellError) -> MarketbellError:

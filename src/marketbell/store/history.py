@@ -125,7 +125,7 @@ def _resend(
     endpoint_id = find_endpoint_id(transaction, application_id, endpoint_ref)
     pair = {"message_id": message_id, "endpoint_id": endpoint_id}
     facts: Any = transaction.row(_SQL["resend_facts"], pair)
-    disabled, state, order_key, payload_kept, key_held = facts
+    disabled, state, order_key, payload_kept = facts
     if disabled:
         raise ConflictError("The endpoint is disabled; enable it before a resend.")
     if not payload_kept:
@@ -134,7 +134,7 @@ def _resend(
         return
     if state == DeliveryState.PENDING:
         transaction.change(_SQL["delivery_due_now"], {**pair, "now": now})
-        if order_key is not None and not key_held:
+        if order_key is not None:
             go_on(transaction, endpoint_id, order_key)
     else:
         transaction.change(_SQL["delivery_revive"], {**pair, "now": now})

@@ -59,7 +59,6 @@ def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
             ended_at[message_id, endpoint_id] = _end(result)
         elif verdict.state is DeliveryState.PENDING:
             again.append((verdict.due_at, message_id, endpoint_id, claim.claim_number))
-            lanes[endpoint_id] = min(lanes.get(endpoint_id, NEVER), verdict.due_at)
         if verdict.hold_until:
             holds[endpoint_id] = max(holds.get(endpoint_id, 0), verdict.hold_until)
         if (
@@ -78,7 +77,9 @@ def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
             ],
         )
     if again:
-        transaction.change_many(_SQL["delivery_again"], again)
+        waiting: Any = transaction.rows_many(_SQL["delivery_again"], again)
+        for endpoint_id, due_at in waiting:
+            lanes[endpoint_id] = min(lanes.get(endpoint_id, NEVER), due_at)
     for result in special:
         _fail_and_unblock(transaction, result)
     for endpoint_id, due_at in sorted(lanes.items()):

@@ -158,11 +158,9 @@ class _Step:
         of_it = {"message_id": message_id}
         free = True
         deliveries: Any = self._transaction.rows(_SQL["deliveries_of_message"], of_it)
-        for endpoint_id, state, order_key, off in deliveries:
+        for endpoint_id, state, off in deliveries:
             if off and state == DeliveryState.PENDING and self._cancels_left > 0:
                 self._cancel(message_id, endpoint_id)
-                if order_key is not None:
-                    self._go_on(endpoint_id, order_key)
             else:
                 free = False
         keys: Any = self._transaction.rows(_SQL["keys_held_by_message"], of_it)
@@ -179,13 +177,6 @@ class _Step:
         finish(self._transaction, message_id, endpoint_id, DeliveryState.CANCELLED.value, self._now)
         self._cancelled += 1
         self._cancels_left -= 1
-
-    def _go_on(self, endpoint_id: int, order_key: bytes) -> None:
-        held = self._transaction.row(
-            _SQL["key_held"], {"endpoint_id": endpoint_id, "order_key": order_key}
-        )
-        if held is None:
-            go_on(self._transaction, endpoint_id, order_key)
 
     # -- history --------------------------------------------------------------------------
 

@@ -259,8 +259,9 @@ async def _give(answer: Answer, reader: asyncio.StreamReader, writer: asyncio.St
         writer.write(data)
         await writer.drain()
     while answer.endless:
-        writer.write(answer.endless)
+        writer.write(answer.endless * (1 + 65_536 // len(answer.endless)))
         await writer.drain()
+        await asyncio.sleep(0)  # drain() alone lets nobody else run
     match answer.then:
         case Then.KEEP:
             return True

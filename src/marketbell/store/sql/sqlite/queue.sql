@@ -176,7 +176,8 @@ delete from delivery where message_id = ? and endpoint_id = ? and claim_number =
 -- name: delivery_again
 -- Due again after a failure, if it was the latest claim's.
 update delivery set state = 'pending', due_at = ?, attempt_count = attempt_count + 1, lost_count = 0
-where message_id = ? and endpoint_id = ? and claim_number = ? and state = 'sending';
+where message_id = ? and endpoint_id = ? and claim_number = ? and state = 'sending'
+returning endpoint_id, due_at;
 
 -- name: finished_insert
 -- A delivery has ended; one that was delivered once stays delivered.

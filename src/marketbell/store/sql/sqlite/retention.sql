@@ -26,7 +26,7 @@ order by x.expires_at, x.message_id limit :limit;
 
 -- name: deliveries_of_message
 -- The unfinished deliveries of a message, and whether their endpoint has been disabled or deleted.
-select d.endpoint_id, d.state, d.order_key,
+select d.endpoint_id, d.state,
   e.id is null or e.disabled = 1 or e.deleted_at is not null
 from delivery d left join endpoint e on e.id = d.endpoint_id
 where d.message_id = :message_id;
@@ -36,10 +36,6 @@ where d.message_id = :message_id;
 select h.endpoint_id, h.order_key, e.id is null or e.disabled = 1 or e.deleted_at is not null
 from held_key h left join endpoint e on e.id = h.endpoint_id
 where h.message_id = :message_id;
-
--- name: key_held
--- Whether a key waits for a failed delivery.
-select 1 from held_key where endpoint_id = :endpoint_id and order_key = :order_key;
 
 -- name: payload_delete
 -- A payload goes.
