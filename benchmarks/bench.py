@@ -287,6 +287,8 @@ class Bench:
             await asyncio.sleep(0.1)
         if recorded != messages:
             self.fault(f"{scenario}: {recorded} of {messages} attempts are on record")
+        for reason, count in await asyncio.to_thread(_failed, target.db):
+            self.fault(f"{scenario}: {count} attempts failed though the receiver answers: {reason}")
 
 
 def _attempts(db: Path) -> int:
@@ -298,5 +300,18 @@ def _attempts(db: Path) -> int:
         )
         assert isinstance(count, int)
         return count
+    finally:
+        connection.close()
+
+
+def _failed(db: Path) -> list[tuple[str, int]]:
+    """Reasons of attempts that failed where the receiver was not asked to hang, and how many."""
+    connection = apsw.Connection(str(db), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        rows = connection.execute(
+            "select reason, count(*) from attempt where outcome not in ('accepted', 'closed')"
+            " and url not like '%/hang/%' group by reason"
+        )
+        return [(str(reason), int(str(count))) for reason, count in rows]
     finally:
         connection.close()

@@ -164,7 +164,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return self.channels is None or not self.channels.isdisjoint(channels)
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing that happened, for one application. Immutable."""
 
     id: int
@@ -185,7 +185,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     payload_expires_at: Instant
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
+class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The right to make the next attempt of one delivery, until `lease_until`."""
 
     message: Message
@@ -205,7 +205,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     order_key: bytes | None = None
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One HTTP request of a delivery, or the trace of one that may have been. Immutable."""
 
     public_id: str
@@ -229,7 +229,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     duration: Millis
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What follows from an attempt: the delivery's next state, decided without I/O."""
 
     state: DeliveryState

@@ -400,3 +400,15 @@ async def test_attempts_of_one_instant_are_listed_newest_first(sent: Sent, store
     found = [row.attempt.public_id for row in part.data]
     assert found == sorted(found, reverse=True)
     assert all(ids.is_id(ids.ATTEMPT, public_id) for public_id in found)
+
+
+async def test_a_success_that_is_recorded_again_does_not_end_a_resend(
+    sent: Sent, store: Store
+) -> None:
+    success = Result(claim=sent.claim, attempt=sent.scene.attempt(sent.claim), verdict=DELIVERED)
+    await store.record([success])
+    public_id = sent.claim.message.public_id
+    await store.resend(sent.application.id, public_id, sent.endpoint.public_id, now=sent.scene.now)
+    await store.record([success, success])
+    assert await sent.state() is DeliveryState.PENDING
+    assert len(await sent.attempts()) == 1

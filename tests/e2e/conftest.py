@@ -192,3 +192,32 @@ def received(live: LiveNode) -> Callable[[TestReceiver, int], list[Received]]:
         return live.run(receiver.wait_for(count))
 
     return wait
+
+
+@pytest.fixture
+def closed_store() -> Callable[[Path], contextlib.AbstractContextManager[httpx.Client]]:
+    """Serves the application `s` from a store that has been closed under the server."""
+
+    @contextlib.contextmanager
+    def serve(folder: Path) -> Iterator[httpx.Client]:
+        with live_node(folder, log_level="error") as live:
+            api = live.client()
+            assert api.post("/app", json={"name": "A", "uid": "s"}).status_code == 201
+            message = {"eventType": "a", "payload": {}}
+            assert api.post("/app/s/msg", json=message).status_code == 202
+            live.run(live.node.store.aclose())
+            yield api
+
+    return serve
+
+
+@pytest.fixture
+def serving() -> Callable[[Path], contextlib.AbstractContextManager[httpx.Client]]:
+    """Serves a folder's database for as long as the context is open."""
+
+    @contextlib.contextmanager
+    def serve(folder: Path) -> Iterator[httpx.Client]:
+        with live_node(folder) as live:
+            yield live.client()
+
+    return serve

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from marketbell.clock import SystemClock
@@ -227,9 +227,7 @@ EVENTS: Final = st.lists(
 
 
 @pytest.mark.parametrize("on_failure", list(OrderOnFailure))
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(events=EVENTS)
 def test_no_event_overtakes_another_of_its_key(
     on_failure: OrderOnFailure, events: list[Event]
@@ -254,8 +252,9 @@ async def _play(folder: Path, on_failure: OrderOnFailure, events: list[Event]) -
         return CLOSE if status == 0 else Answer(status=status)
 
     policy = Policy(order_by="/part", order_on_failure=on_failure, retry_schedule=(700, 700))
-    # A kept connection that dies is followed by a request that costs no step; here none is kept.
-    async with TestReceiver(answer) as shop, Plane(folder, clock, Knobs(idle_s=0)) as plane:
+    # A kept connection that dies is followed by a request that costs no step, so none is kept.
+    knobs = Knobs(idle_s=0, breaker_failures=10_000)
+    async with TestReceiver(answer) as shop, Plane(folder, clock, knobs) as plane:
         application = await plane.application(policy)
         endpoint = await plane.endpoint(application, shop.url)
         messages = []

@@ -28,7 +28,7 @@ _GIVEN_ID: Final = re.compile(rb"[a-zA-Z0-9\-_.]{1,64}")
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """One whole answer; a body is JSON."""
 
     status: int

@@ -14,7 +14,7 @@ from marketbell.control import inline
 from marketbell.control.idempotency import digest_of, mark
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
-from marketbell.errors import ForbiddenError
+from marketbell.errors import ForbiddenError, InvalidError
 from marketbell.model import Message
 from marketbell.store.base import Idempotency
 
@@ -49,7 +49,11 @@ async def publish(
     with_content = _SHOWN.get(query)
     if with_content is None:
         with_content = Query(query, PARAMETERS).flag("with_content", default=True)
-    given = incoming(body)
+    try:
+        given = incoming(body)
+    except InvalidError:
+        services.publisher.refused()
+        raise
     draft = given.draft
     organization = principal.organization
     idempotency: Idempotency | None = None

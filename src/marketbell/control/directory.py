@@ -18,7 +18,7 @@ DEFAULT_DIALECT: Final = "standard"
 """What an endpoint speaks if neither it nor its application says."""
 
 _APPLICATIONS_MAX: Final = 10_000
-_ENDPOINTS_MAX: Final = 50_000
+_ENDPOINTS_MAX: Final = 20_000
 
 _Key: TypeAlias = tuple[str, str]
 

@@ -100,6 +100,10 @@ class Publisher:
         self._tell(acceptance, verdict)
         return verdict
 
+    def refused(self) -> None:
+        """Count a message that was refused before it could be read."""
+        self._observer.not_accepted("refused")
+
     async def publish_batch(
         self,
         organization: str,

@@ -165,7 +165,8 @@ class Connection(asyncio.Protocol):
         if self._status >= 300:
             retry_after = self._header(b"retry-after", 100)
             location = self._header(b"location", 2_048)
-        chunks = self._chunks
+        chunks, self._chunks = self._chunks, []
+        self._head = b""  # it may share its bytes with a long body
         exchange = Exchange(
             kind,
             reason,
@@ -200,7 +201,7 @@ class Connection(asyncio.Protocol):
 
     def _values(self, name: bytes) -> list[bytes]:
         """The values of a header of the answer, from the head as it came."""
-        head = self._head
+        head = self._head.lstrip(b"\r\n")
         for _ in range(self._interims):
             head = head.partition(b"\r\n\r\n")[2]
         pairs = (line.partition(b":") for line in head.partition(b"\r\n\r\n")[0].split(b"\r\n"))
@@ -260,6 +261,7 @@ class Connection(asyncio.Protocol):
             end = self._head.find(b"\r\n\r\n", end + 4)
         if not self._head_done or end > limits.header_bytes:
             self._fault = self._fault or reasons.headers_over(limits.header_bytes)
+            self._status = 0
         elif not self._complete:
             most = limits.header_bytes + 2 * limits.reply_bytes + _FRAMING
             self._truncated = self._truncated or self._read > most

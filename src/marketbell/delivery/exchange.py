@@ -37,7 +37,7 @@ class Kind(enum.Enum):
     """No valid answer; `reason` tells why."""
 
 
-class Exchange(msgspec.Struct, frozen=True):
+class Exchange(msgspec.Struct, frozen=True, gc=False):
     """What came of one request. Of one that was not answered, whatever was known at its end."""
 
     kind: Kind

@@ -10,7 +10,7 @@ from marketbell.dialects.base import Signal
 from marketbell.model import Instant, Outcome, Verdict
 
 
-class Lesson(msgspec.Struct, frozen=True, kw_only=True):
+class Lesson(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is to be done about an endpoint after an attempt."""
 
     rest_until: Instant = 0

@@ -12,7 +12,7 @@ from marketbell.model import Instant, Message
 from marketbell.store.base import Idempotency, Published, Subscribers
 
 
-class Acceptance(msgspec.Struct, frozen=True, kw_only=True):
+class Acceptance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One checked message and the application as its fan-out is to be matched."""
 
     message: Message

@@ -24,7 +24,7 @@ _FAILED = Verdict(state=DeliveryState.FAILED)
 _GONE = Verdict(state=DeliveryState.FAILED, disable_endpoint=True)
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
+class Ended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known once an attempt has ended."""
 
     outcome: Outcome

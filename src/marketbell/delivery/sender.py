@@ -15,7 +15,7 @@ from marketbell.ids import ATTEMPT, new_id
 from marketbell.model import Attempt, Claim, Instant, Millis, Outcome
 
 
-class Sent(msgspec.Struct, frozen=True):
+class Sent(msgspec.Struct, frozen=True, gc=False):
     """An attempt that has ended, with what deciding needs beside it."""
 
     attempt: Attempt

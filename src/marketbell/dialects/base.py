@@ -37,7 +37,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """Each wait is spread evenly over wait * (1 ± jitter); 0 for exact."""
 
 
-class AttemptStart(msgspec.Struct, frozen=True):
+class AttemptStart(msgspec.Struct, frozen=True, gc=False):
     """What only the moment of sending knows."""
 
     at: Instant
@@ -45,7 +45,7 @@ class AttemptStart(msgspec.Struct, frozen=True):
     """Counted from 1."""
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One rendered request; the sender adds Host, Content-Length and Connection."""
 
     headers: tuple[tuple[str, str], ...]

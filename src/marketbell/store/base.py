@@ -37,7 +37,7 @@ T = TypeVar("T")
 # -- the queue: what the data plane sees --------------------------------------------------
 
 
-class Birth(msgspec.Struct, frozen=True, kw_only=True):
+class Birth(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One delivery to be born with its message."""
 
     endpoint_id: int
@@ -48,7 +48,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
     """Deliveries of one endpoint with one key are claimed one after the other, in order of T1."""
 
 
-class Idempotency(msgspec.Struct, frozen=True):
+class Idempotency(msgspec.Struct, frozen=True, gc=False):
     """The once-only mark of a POST, written in the effect's own transaction."""
 
     key: bytes
@@ -59,7 +59,7 @@ class Idempotency(msgspec.Struct, frozen=True):
     """Whether the key is one that an SDK made by itself (`auto_…`): kept 15 minutes, others 24 hours."""
 
 
-class Publication(msgspec.Struct, frozen=True, kw_only=True):
+class Publication(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One message with its deliveries, ready to be kept."""
 
     message: Message
@@ -70,7 +70,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     idempotency: Idempotency | None = None
 
 
-class Published(msgspec.Struct, frozen=True, kw_only=True):
+class Published(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A message that is on disk."""
 
     message: Message
@@ -117,7 +117,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     """Leases that had run out; each left an attempt with outcome `unknown`."""
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One attempt and what follows from it."""
 
     claim: Claim

@@ -40,8 +40,7 @@ class RecordWork:
 
 def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
     """Record every result of `works`, as `Queue.record` promises it."""
-    results = [result for work in works for result in work.results]
-    transaction.change_many(_SQL["attempt_insert"], [_attempt_row(result) for result in results])
+    results = _keep([result for work in works for result in work.results], transaction)
     delivered: list[Row] = []
     ended_at: dict[tuple[int, int], Instant] = {}
     again: list[Row] = []
@@ -86,6 +85,21 @@ def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
         transaction.change(_SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at})
     for endpoint_id, until in sorted(holds.items()):
         transaction.change(_SQL["lane_hold"], {"endpoint_id": endpoint_id, "until": until})
+
+
+def _keep(results: list[Result], transaction: Transaction) -> list[Result]:
+    """Keep the attempts; the results among them that were not recorded before."""
+    last: Any = transaction.row(_SQL["attempt_last"])
+    rows = [_attempt_row(result) for result in results]
+    if transaction.change_many(_SQL["attempt_insert"], rows) == len(results):
+        return results
+    fresh: dict[str, Result] = {}
+    for result in results:
+        public_id = result.attempt.public_id
+        kept: Any = transaction.row(_SQL["attempt_kept"], {"public_id": public_id})
+        if kept[0] > last[0]:
+            fresh.setdefault(public_id, result)
+    return list(fresh.values())
 
 
 def finish(

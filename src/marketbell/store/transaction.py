@@ -59,9 +59,11 @@ class Transaction:
         self._execute(statement, values)
         return self._connection.changes()
 
-    def change_many(self, statement: str, values: Iterable[Values]) -> None:
-        """Run one statement once for each of `values`."""
+    def change_many(self, statement: str, values: Iterable[Values]) -> int:
+        """Run one statement once for each of `values`; how many rows they changed."""
+        before = self._connection.total_changes()
         self._executemany(statement, values)
+        return self._connection.total_changes() - before
 
     def rows_many(self, statement: str, values: Iterable[Values]) -> list[Row]:
         """All rows that one statement returns, run once for each of `values`."""

@@ -37,6 +37,12 @@ def authority_file(authority: Authority, tmp_path_factory: pytest.TempPathFactor
     return authority.write(tmp_path_factory.mktemp("authority"))
 
 
+@pytest.fixture(scope="session")
+def dialer(authority_file: Path) -> DirectDialer:
+    """A dialer that trusts the authority."""
+    return DirectDialer(tls_context(authority_file))
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     """The client's clock: real time-outs, and advances for what expires."""
@@ -54,7 +60,7 @@ def sockets() -> int:
 
 @pytest.fixture
 async def make_client(
-    clock: FakeClock, authority_file: Path
+    clock: FakeClock, dialer: DirectDialer
 ) -> AsyncIterator[Callable[..., Client]]:
     """Makes clients that may call loopback; afterwards all their sockets must be closed."""
     before = sockets()
@@ -66,7 +72,7 @@ async def make_client(
         client = Client(
             clock=clock,
             resolver=Resolver(clock=clock, allowed=allowed, lookup=lookup),
-            dialer=DirectDialer(tls_context(authority_file)),
+            dialer=dialer,
             sweep_s=0.01,
             **options,  # type: ignore[arg-type]  # a count among the times
         )

@@ -156,6 +156,14 @@ update lane set next_at = max(held_until, :next_at) where endpoint_id = :endpoin
 -- A lane has nothing to send.
 update lane set next_at = null where endpoint_id = :endpoint_id;
 
+-- name: attempt_last
+-- The number of the newest attempt.
+select coalesce(max(id), 0) from attempt;
+
+-- name: attempt_kept
+-- The number of an attempt that is kept.
+select id from attempt where public_id = :public_id;
+
 -- name: attempt_insert
 -- Keep an attempt; one that was kept before stays as it is.
 insert into attempt (public_id, message_id, endpoint_id, claim_number, number, trigger, outcome,

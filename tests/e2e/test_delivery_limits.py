@@ -1,0 +1,386 @@
+"""How fast and how wide an endpoint is called, and which addresses are not called at all."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from marketbell.clock import SystemClock
+from marketbell.delivery import reasons
+from marketbell.model import DeliveryState, Outcome, Policy
+from marketbell.testing import CLOSE, HANG, OK, Answer, FakeClock, Received, TestReceiver, Then
+from support.plane import Diary, Knobs, Plane
+
+ERROR: Final = Answer(status=500)
+
+
+class Gauge:
+    """A receiver's script that holds each request for a while and counts how many it holds."""
+
+    def __init__(self, hold_s: float = 0.0) -> None:
+        self.now = 0
+        self.most = 0
+        self.first = 0
+        """How many it held when it gave its first answer."""
+        self._hold_s = hold_s
+        self._answered = False
+
+    async def __call__(self, request: Received) -> Answer:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(self._hold_s)
+        if not self._answered:
+            self._answered, self.first = True, self.most
+        self.now -= 1
+        return OK
+
+
+class TestRates:
+    """`rateLimit` and `throttleRate`."""
+
+    @pytest.mark.parametrize("rate", [1, 3, 7])
+    async def test_no_second_holds_more_requests_than_the_endpoints_rate(
+        self, tmp_path: Path, rate: int
+    ) -> None:
+        clock = FakeClock()
+        diary = Diary(clock)
+        async with TestReceiver(diary) as shop, Plane(tmp_path, clock) as plane:
+            application = await plane.application()
+            endpoint = await plane.endpoint(application, shop.url, throttle_rate=rate)
+            for _ in range(5 * rate):
+                await plane.publish(application)
+            await plane.pass_time(300)
+            for _ in range(5 * rate):
+                await plane.publish(application)
+            await plane.pass_time(60_000)
+            assert len(diary.times) == 10 * rate
+            assert busiest_second(diary.times) == rate
+            assert diary.times[-1] <= 10_000
+            attempts = await plane.attempts(endpoint)
+            assert len(attempts) == 10 * rate
+            assert {(one.outcome, one.number) for one in attempts} == {(Outcome.ACCEPTED, 1)}
+
+    async def test_an_applications_rate_is_shared_by_its_endpoints(self, tmp_path: Path) -> None:
+        clock = FakeClock()
+        diary = Diary(clock)
+        async with TestReceiver(diary) as shop, Plane(tmp_path, clock) as plane:
+            application = await plane.application(throttle_rate=4)
+            other = await plane.application()
+            for name in "abc":
+                await plane.endpoint(application, shop.url + name)
+            await plane.endpoint(other, shop.url + "other")
+            for _ in range(8):
+                await plane.publish(application)
+            await plane.publish(other)
+            await plane.settled()
+            assert [one.target for one in shop.requests].count("/other") == 1
+            await plane.pass_time(60_000)
+            limited = [
+                time
+                for time, one in zip(diary.times, shop.requests, strict=True)
+                if one.target != "/other"
+            ]
+            assert len(limited) == 24
+            assert busiest_second(limited) == 4
+            assert limited[-1] <= 6_000
+
+    async def test_retries_count_too_and_cost_a_step_only_when_they_are_made(
+        self, tmp_path: Path
+    ) -> None:
+        clock = FakeClock()
+        diary = Diary(clock, [ERROR])
+        async with TestReceiver(diary) as shop, Plane(tmp_path, clock) as plane:
+            application = await plane.application(Policy(retry_schedule=(10, 10)))
+            endpoint = await plane.endpoint(application, shop.url, throttle_rate=2)
+            messages = [await plane.publish(application) for _ in range(3)]
+            await plane.pass_time(600_000)
+            assert len(diary.times) == 9
+            assert busiest_second(diary.times) <= 2
+            for message in messages:
+                numbers = [one.number for one in await plane.attempts(message)]
+                assert numbers == [1, 2, 3]
+                assert await plane.state(message, endpoint) is DeliveryState.FAILED
+
+    async def test_a_new_rate_is_in_force_from_the_next_attempt(self, tmp_path: Path) -> None:
+        clock = FakeClock()
+        diary = Diary(clock)
+        async with TestReceiver(diary) as shop, Plane(tmp_path, clock) as plane:
+            application = await plane.application()
+            endpoint = await plane.endpoint(application, shop.url, throttle_rate=1)
+            for _ in range(40):
+                await plane.publish(application)
+            await plane.pass_time(9_999)
+            assert len(diary.times) == 10
+            await plane.change(endpoint, throttle_rate=10)
+            await plane.pass_time(4_000)
+            assert len(diary.times) == 40
+            assert busiest_second(diary.times[10:]) == 10
+
+    async def test_a_slow_rate_outlasts_its_leases(self, tmp_path: Path) -> None:
+        clock = FakeClock()
+        diary = Diary(clock)
+        knobs = Knobs(lease=10_000, timeout=1_000)
+        async with TestReceiver(diary) as shop, Plane(tmp_path, clock, knobs) as plane:
+            application = await plane.application()
+            endpoint = await plane.endpoint(application, shop.url, throttle_rate=1)
+            for _ in range(60):
+                await plane.publish(application)
+            await plane.pass_time(120_000)
+            assert len(diary.times) == 60
+            assert busiest_second(diary.times) == 1
+            outcomes = {one.outcome for one in await plane.attempts(endpoint)}
+            assert outcomes == {Outcome.ACCEPTED}
+
+
+def busiest_second(times: list[int]) -> int:
+    """The most instants that lie within less than a second of each other."""
+    return max(sum(1 for time in times if first <= time < first + 1_000) for first in times)
+
+
+class TestWidth:
+    """Caps, and what an endpoint gets that has not proved itself."""
+
+    @pytest.mark.parametrize("cap", [1, 2, 5])
+    async def test_no_more_requests_are_under_way_than_the_cap(
+        self, tmp_path: Path, cap: int
+    ) -> None:
+        gauge = Gauge(0.01)
+        async with TestReceiver(gauge) as shop, Plane(tmp_path, SystemClock()) as plane:
+            application = await plane.application(Policy(max_in_flight=cap))
+            await plane.endpoint(application, shop.url)
+            for _ in range(40):
+                await plane.publish(application)
+            await shop.wait_for(40)
+            await plane.settled()
+            assert gauge.most == cap
+
+    async def test_an_endpoint_never_tried_gets_one_request_first(self, tmp_path: Path) -> None:
+        gauge = Gauge(0.15)
+        async with TestReceiver(gauge) as shop, Plane(tmp_path, SystemClock()) as plane:
+            application = await plane.application()
+            await plane.endpoint(application, shop.url)
+            for _ in range(30):
+                await plane.publish(application)
+            await shop.wait_for(30)
+            await plane.settled()
+            assert gauge.first == 1
+            assert gauge.most > 4
+
+    async def test_after_a_time_out_it_is_one_at_a_time_again(self, tmp_path: Path) -> None:
+        hanging = False
+        gauge = Gauge(0.02)
+
+        async def answer(request: Received) -> Answer:
+            return HANG if hanging else await gauge(request)
+
+        knobs = Knobs(timeout=400, breaker_failures=1_000)
+        async with TestReceiver(answer) as shop, Plane(tmp_path, SystemClock(), knobs) as plane:
+            application = await plane.application(Policy(retry_schedule=(1,) * 20))
+            await plane.endpoint(application, shop.url)
+            for _ in range(20):
+                await plane.publish(application)
+            await plane.settled()
+            assert gauge.most > 4
+            hanging = True
+            for _ in range(20):
+                await plane.publish(application)
+            wide = len(plane.told.attempts)
+            await plane.until(lambda: len(plane.told.attempts) > wide)
+            # What was under way ends with it; from now on there is one.
+            await plane.until(lambda: plane.dispatcher.in_flight <= 1)
+            before = len(shop.requests)
+            await shop.wait_for(before + 2)
+            assert plane.dispatcher.in_flight <= 1
+            assert shop.open <= 2
+            hanging = False
+            await plane.settled(limit_s=20)
+
+    async def test_the_sockets_of_all_are_bounded_and_newcomers_take_half(
+        self, tmp_path: Path
+    ) -> None:
+        from marketbell.delivery.fairness import Places
+
+        knobs = Knobs(places=Places(sockets=20, unproven_share=0.5), timeout=1_000)
+        async with (
+            TestReceiver([HANG]) as hanging,
+            TestReceiver() as well,
+            Plane(tmp_path, SystemClock(), knobs) as plane,
+        ):
+            application = await plane.application(Policy(retry_schedule=()))
+            known = await plane.application()
+            await plane.endpoint(known, well.url)
+            await plane.publish(known)
+            await plane.settled()
+            for place in range(40):
+                await plane.endpoint(application, hanging.url + str(place))
+            await plane.publish(application)
+            await hanging.wait_for(10)
+            for _ in range(50):
+                await plane.publish(known)
+            await well.wait_for(51, limit_s=0.9)
+            assert (hanging.open, len(hanging.requests)) == (10, 10)
+            await hanging.wait_for(40)
+
+
+class TestKeptConnections:
+    """A connection is used again, and what happens if it has died."""
+
+    async def test_one_that_dies_is_an_attempt_of_its_own_followed_at_once_by_another(
+        self, tmp_path: Path
+    ) -> None:
+        clock = FakeClock()
+        diary = Diary(clock, [OK, CLOSE, OK])
+        async with TestReceiver(diary) as shop, Plane(tmp_path, clock) as plane:
+            application = await plane.application(Policy(retry_schedule=(60_000,)))
+            endpoint = await plane.endpoint(application, shop.url)
+            await plane.publish(application)
+            await plane.settled()
+            message = await plane.publish(application)
+            await plane.settled()
+
+            assert diary.times == [0, 0, 0]
+            assert [one.connection for one in shop.requests] == [1, 1, 2]
+            dead, good = await plane.attempts(message)
+            assert (dead.outcome, dead.number, dead.status_code) == (Outcome.CLOSED, 0, 0)
+            assert dead.reason == reasons.REUSED_CLOSED
+            assert (good.outcome, good.number) == (Outcome.ACCEPTED, 1)
+            assert dead.claim_number == good.claim_number
+            assert await plane.state(message, endpoint) is DeliveryState.DELIVERED
+
+    async def test_it_uses_no_step_of_the_schedule(self, tmp_path: Path) -> None:
+        clock = FakeClock()
+        diary = Diary(clock, [OK, CLOSE, ERROR, ERROR, OK])
+        async with TestReceiver(diary) as shop, Plane(tmp_path, clock) as plane:
+            application = await plane.application(Policy(retry_schedule=(7_000, 35_000)))
+            await plane.endpoint(application, shop.url)
+            await plane.publish(application)
+            await plane.settled()
+            message = await plane.publish(application)
+            await plane.pass_time(100_000)
+            assert diary.times == [0, 0, 0, 7_000, 42_000]
+            numbers = [one.number for one in await plane.attempts(message)]
+            assert numbers == [0, 1, 2, 3]
+
+    async def test_a_new_connection_that_dies_is_a_failure_like_any(self, tmp_path: Path) -> None:
+        clock = FakeClock()
+        diary = Diary(clock, [CLOSE])
+        async with TestReceiver(diary) as shop, Plane(tmp_path, clock) as plane:
+            application = await plane.application(Policy(retry_schedule=(7_000,)))
+            endpoint = await plane.endpoint(application, shop.url)
+            message = await plane.publish(application)
+            await plane.pass_time(100_000)
+            assert diary.times == [0, 7_000]
+            attempts = await plane.attempts(message)
+            assert [(one.outcome, one.number) for one in attempts] == [
+                (Outcome.NO_ANSWER, 1),
+                (Outcome.NO_ANSWER, 2),
+            ]
+            assert await plane.state(message, endpoint) is DeliveryState.FAILED
+
+    async def test_every_request_that_came_is_on_record_however_connections_die(
+        self, tmp_path: Path
+    ) -> None:
+        """Closed before, inside and after the answer, a hundred times over."""
+        answers = [
+            OK,
+            CLOSE,
+            Answer(then=Then.CLOSE),
+            OK,
+            Answer(body=b"half of it", cut=40),
+            Answer(then=Then.RESET),
+            Answer(status=500, then=Then.CLOSE),
+            OK,
+            Answer(raw=b"", then=Then.RESET),
+        ]
+        count = 0
+
+        def answer(request: Received) -> Answer:
+            nonlocal count
+            count += 1
+            return answers[count % len(answers)]
+
+        knobs = Knobs(breaker_failures=100_000, timeout=300)
+        async with TestReceiver(answer) as shop, Plane(tmp_path, SystemClock(), knobs) as plane:
+            application = await plane.application(Policy(retry_schedule=(1,) * 30))
+            endpoint = await plane.endpoint(application, shop.url)
+            messages = [
+                await plane.publish(application, b'{"n":%d}' % number) for number in range(100)
+            ]
+            await plane.until(
+                lambda: sum(one.outcome is Outcome.ACCEPTED for one in plane.told.attempts) == 100,
+                limit_s=30,
+            )
+            await plane.settled()
+            for message in messages:
+                came = [one for one in shop.requests if one.body == message.payload]
+                attempts = await plane.attempts(message)
+                sent = [one for one in attempts if one.address]
+                assert len(came) <= len(sent)
+                assert len(attempts) - len(came) <= sum(not one.status_code for one in attempts)
+                assert await plane.state(message, endpoint) is DeliveryState.DELIVERED
+
+
+class TestAddresses:
+    """The guard stands before every attempt."""
+
+    async def test_a_name_that_turns_to_a_private_address_between_two_attempts_is_refused(
+        self, tmp_path: Path
+    ) -> None:
+        clock = FakeClock()
+        names = {"shop.example": ["127.0.0.1"]}
+        knobs = Knobs(networks=("127.0.0.1/32",), names=names, names_ttl_s=1.0)
+        async with TestReceiver([ERROR]) as shop, Plane(tmp_path, clock, knobs) as plane:
+            application = await plane.application(Policy(retry_schedule=(60_000, 60_000)))
+            url = f"http://shop.example:{shop.port}/"
+            endpoint = await plane.endpoint(application, url)
+            message = await plane.publish(application)
+            await plane.settled()
+            names["shop.example"] = ["127.0.0.2"]
+            await plane.pass_time(60_000)
+            names["shop.example"] = ["127.0.0.1", "10.0.0.7"]
+            await plane.pass_time(60_000)
+
+            assert len(shop.requests) == 1
+            first, second, third = await plane.attempts(message)
+            assert first.status_code == 500
+            assert second.reason == "refused address: loopback 127.0.0.2"
+            assert third.reason == "refused address: private 10.0.0.7"
+            assert {second.address, third.address} == {""}
+            assert await plane.state(message, endpoint) is DeliveryState.FAILED
+
+    async def test_a_kept_connection_is_not_used_past_the_answer_that_allowed_it(
+        self, tmp_path: Path
+    ) -> None:
+        clock = FakeClock()
+        names = {"shop.example": ["127.0.0.1"]}
+        knobs = Knobs(networks=("127.0.0.1/32",), names=names, names_ttl_s=1.0, idle_s=600.0)
+        async with TestReceiver() as shop, Plane(tmp_path, clock, knobs) as plane:
+            application = await plane.application(Policy(retry_schedule=()))
+            await plane.endpoint(application, f"http://shop.example:{shop.port}/")
+            await plane.publish(application)
+            await plane.settled()
+            names["shop.example"] = ["127.0.0.2"]
+            await plane.pass_time(2_000)
+            message = await plane.publish(application)
+            await plane.settled()
+            assert len(shop.requests) == 1
+            (attempt,) = await plane.attempts(message)
+            assert attempt.reason == "refused address: loopback 127.0.0.2"
+
+    async def test_a_url_that_the_present_settings_refuse_fails_without_a_connection(
+        self, tmp_path: Path
+    ) -> None:
+        async with TestReceiver() as shop:
+            async with Plane(tmp_path, SystemClock()) as plane:
+                application = await plane.application(Policy(retry_schedule=()))
+                endpoint = await plane.endpoint(application, shop.url)
+            async with Plane(tmp_path, SystemClock(), Knobs(networks=())) as plane:
+                message = await plane.publish(application)
+                await plane.settled()
+                (attempt,) = await plane.attempts(message)
+                assert attempt.reason.startswith("refused address: ")
+                assert await plane.state(message, endpoint) is DeliveryState.FAILED
+            assert shop.connections == 0
