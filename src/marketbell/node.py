@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from marketbell.api.app import create_app
+from marketbell.api.protocol import PublishProtocol
 from marketbell.clock import Clock
 from marketbell.delivery.dialer import DirectDialer, tls_context
 from marketbell.delivery.dispatcher import Dispatcher, DispatchLimits
@@ -305,7 +306,7 @@ async def _serve(app, settings: Settings) -> tuple[_Server, str]:  # type: ignor
     listener = socket.create_server((settings.host, settings.port), backlog=2048, reuse_port=False)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=PublishProtocol,
         loop="none",
         lifespan="off",
         log_config=None,

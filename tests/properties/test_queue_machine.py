@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import apsw
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -77,7 +77,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="marketbell-machine-"))
         self.path = self.folder / "marketbell.db"
         self.clock = FakeClock(still=True)
-        self.leases_now = 1_000_000
+        self.leases_now = self.clock.now()
         self.model = QueueModel()
         self.second_look: dict[int, int] = {}
         self.opened = 0
@@ -400,7 +400,7 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def every_attempt_is_on_record(self) -> None:
         found = self.rows("select outcome, count(*) from attempt group by outcome")
-        counts = {outcome: count for outcome, count in found}
+        counts = dict(found)
         assert counts.pop("unknown", 0) == self.model.lost
         assert sum(counts.values()) == len(self.model.attempts)
 
@@ -450,20 +450,12 @@ class QueueMachine(RuleBasedStateMachine):
             assert duty.parked or not self.model.has_turn(duty)
 
 
-class TestQueue(QueueMachine.TestCase):  # type: ignore[misc]
-    settings = settings(
-        max_examples=40,
-        stateful_step_count=40,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
+class LongerQueueMachine(QueueMachine):
+    """The same, for a night."""
 
 
-@pytest.mark.slow
-class TestQueueForLonger(QueueMachine.TestCase):  # type: ignore[misc]
-    settings = settings(
-        max_examples=1_500,
-        stateful_step_count=60,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
+TestQueue = QueueMachine.TestCase
+TestQueue.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+TestQueueForLonger = pytest.mark.slow(LongerQueueMachine.TestCase)
+TestQueueForLonger.settings = settings(max_examples=1_500, stateful_step_count=60, deadline=None)

@@ -68,13 +68,18 @@ class RequestIds:
 
 async def send_answer(send: Send, answer: Answer, request_id: bytes) -> None:
     """Write an answer with the headers that every answer has."""
-    body = answer.body
+    headers = headers_of(answer, request_id)
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def headers_of(answer: Answer, request_id: bytes) -> list[Header]:
+    """The headers of an answer, those that every one has among them."""
     headers = [
-        *(_JSON if body else _SECURITY),
+        *(_JSON if answer.body else _SECURITY),
         (REQUEST_ID, request_id),
         *answer.headers,
     ]
     if answer.status != 204:
-        headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+    return headers

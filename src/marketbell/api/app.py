@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -104,12 +104,37 @@ class Api:
                 return
         await self._router(scope, receive, send)
 
+    @property
+    def body_max(self) -> int:
+        """The largest body of one message, in bytes."""
+        return self.services.settings.body_max
+
+    async def publish_plain(
+        self, application: str, headers: Mapping[bytes, bytes], query: bytes, body: bytes
+    ) -> tuple[Answer, bytes]:
+        """Publish one message whose request was read ahead of ASGI; the answer and the request's id."""
+        request_id = self._request_ids.of(headers)
+        try:
+            principal = self.verifier.principal(headers.get(b"authorization"))
+            answer = await publishing.publish(
+                self.services,
+                principal,
+                application,
+                body,
+                query=query,
+                idempotency_key=headers.get(b"idempotency-key"),
+            )
+        except Exception as fault:
+            scope = {"method": "POST", "path": publishing.path_of(application)}
+            answer = self._failed(fault, scope, request_id)
+        return answer, request_id
+
     async def _publish(self, application: str, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = self._request_ids.of(headers)
         try:
             principal = self.verifier.principal(headers.get(b"authorization"))
-            body = await read_body(receive, self.services.settings.body_max, headers)
+            body = await read_body(receive, self.body_max, headers)
             if body is None:
                 return
             answer = await publishing.publish(
@@ -120,11 +145,14 @@ class Api:
                 query=scope["query_string"],
                 idempotency_key=headers.get(b"idempotency-key"),
             )
-        except MarketbellError as fault:
-            answer = self._problem(fault, scope, request_id)
-        except Exception:
-            answer = self._broken(scope, request_id)
+        except Exception as fault:
+            answer = self._failed(fault, scope, request_id)
         await send_answer(send, answer, request_id)
+
+    def _failed(self, fault: Exception, scope: Scope, request_id: bytes) -> Answer:
+        if isinstance(fault, MarketbellError):
+            return self._problem(fault, scope, request_id)
+        return self._broken(scope, request_id)
 
     async def serve(
         self, by_method: dict[str, Operation], scope: Scope, receive: Receive, send: Send
@@ -134,10 +162,8 @@ class Api:
         request_id = self._request_ids.of(headers)
         try:
             answer = await self._answer(by_method, scope, receive, headers)
-        except MarketbellError as fault:
-            answer = self._problem(fault, scope, request_id)
-        except Exception:
-            answer = self._broken(scope, request_id)
+        except Exception as fault:
+            answer = self._failed(fault, scope, request_id)
         if answer is not None:
             await send_answer(send, answer, request_id)
 

@@ -35,6 +35,11 @@ def application_of(path: str) -> str | None:
     return None if not application or "/" in application else application
 
 
+def path_of(application: str) -> str:
+    """The path of this route for an application."""
+    return f"{PREFIX}{application}{SUFFIX}"
+
+
 async def publish(
     services: Services,
     principal: Principal,
@@ -58,8 +63,7 @@ async def publish(
     organization = principal.organization
     idempotency: Idempotency | None = None
     if idempotency_key is not None:
-        path = f"{PREFIX}{application}{SUFFIX}"
-        idempotency = mark(organization, path, idempotency_key, digest_of(body))
+        idempotency = mark(organization, path_of(application), idempotency_key, digest_of(body))
     if given.application is not None:
         await inline.ensure(services, principal, application, given.application, [draft])
     published = await services.publisher.publish(organization, application, draft, idempotency)

@@ -8,7 +8,6 @@ the rate. The rules are RFC 9112's; httptools (llhttp, strict) reads the answer'
 from __future__ import annotations
 
 import asyncio
-import re
 import select
 import ssl
 from typing import Final, Protocol, TypeAlias, cast
@@ -18,6 +17,7 @@ import httptools
 from marketbell.delivery import reasons
 from marketbell.delivery.exchange import Exchange, Kind, Limits
 from marketbell.delivery.flight import Flight
+from marketbell.delivery.wire import answer_header, ends_with_connection, keep_alive_s
 
 Key: TypeAlias = tuple[str, str, int, bool]
 """What a kept connection may be used for again: host, checked address, port, TLS."""
@@ -29,7 +29,6 @@ _INTERIMS: Final = 8
 _FRAMING: Final = 16_384
 """What chunk sizes, extensions and trailers may cost on top of twice the kept body."""
 _VERSIONS: Final = frozenset(("1.1", "1.0"))
-_TIMEOUT: Final = re.compile(rb"timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 _GONE: Final = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 
@@ -195,27 +194,12 @@ class Connection(asyncio.Protocol):
         elif not self._keep:
             transport.close()
         elif self.uses == 1:
-            found = _TIMEOUT.search(b", ".join(self._values(b"keep-alive")))
-            self.server_idle_s = float(found[1]) if found else None
+            self.server_idle_s = keep_alive_s(self._head, self._interims)
         self._end(Kind.ANSWERED, "", now)
 
-    def _values(self, name: bytes) -> list[bytes]:
-        """The values of a header of the answer, from the head as it came."""
-        head = self._head.lstrip(b"\r\n")
-        for _ in range(self._interims):
-            head = head.partition(b"\r\n\r\n")[2]
-        pairs = (line.partition(b":") for line in head.partition(b"\r\n\r\n")[0].split(b"\r\n"))
-        return [value.strip() for key, _, value in pairs if key.lower() == name]
-
     def _header(self, name: bytes, longest: int) -> str | None:
-        values = self._values(name)
+        values = answer_header(self._head, self._interims, name)
         return values[0][:longest].decode("latin-1") if values else None
-
-    def _delimited(self) -> bool:
-        """Whether the end of the connection is the end of the answer (RFC 9112 section 6.3)."""
-        if not self._head_done or self._values(b"content-length"):
-            return False
-        return not any(b"chunked" in value.lower() for value in self._values(b"transfer-encoding"))
 
     # asyncio.Protocol
 
@@ -268,7 +252,9 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The receiver sends no more: that ends an answer that has no length of its own."""
-        if self.flight is not None and self._delimited():
+        if self.flight is None:
+            return
+        if self._head_done and ends_with_connection(self._head, self._interims):
             self._answered(self._owner.now())
         else:
             self._cut(None)

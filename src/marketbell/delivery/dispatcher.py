@@ -123,7 +123,9 @@ class Dispatcher:
         self._young: deque[_Sending] = deque()
         self._ticker: asyncio.TimerHandle | None = None
         self._waker: tuple[Instant, Timer] | None = None
-        self._pumping = False
+        self._pump_due = False
+        self._told: list[tuple[_Sending, Sent, Verdict | None]] = []
+        self._loop = asyncio.get_running_loop()
         self._closing = False
         self.recorder = Recorder(queue, on_recorded=self._recorded)
         self.claims = Claims(
@@ -143,7 +145,7 @@ class Dispatcher:
     async def accept(self, acceptances: Sequence[Acceptance]) -> list[Published | MarketbellError]:
         """See Intake.accept."""
         verdicts = await self._acceptor.accept(acceptances)
-        self._pump()
+        self._pump_soon()
         return verdicts
 
     def wake(self) -> None:
@@ -166,22 +168,29 @@ class Dispatcher:
 
     # -- sending ------------------------------------------------------------------------
 
+    def _pump_soon(self) -> None:
+        """
+        Begin what may begin at the end of the loop's turn, in one run.
+
+        Answers are read in one run, sends made in another: the same work in turns of a few
+        hundred kilobytes of code each would find the processor's caches cold.
+        """
+        if not self._pump_due:
+            self._pump_due = True
+            self._loop.call_soon(self._pump)
+
     def _pump(self) -> None:
-        """Begin all that may begin now."""
-        if self._pumping:
-            return
-        self._pumping = True
-        try:
-            if not self._closing and len(self.recorder) < self._limits.unrecorded_max:
-                now = self._clock.now()
-                while (turn := self._lanes.next(now)) is not None:
-                    self._begin(*turn)
-                self._set_waker(now)
-        finally:
-            self._pumping = False
+        """Begin all that may begin now, and tell of all that has ended."""
+        self._pump_due = False
+        if not self._closing and len(self.recorder) < self._limits.unrecorded_max:
+            now = self._clock.now()
+            while (turn := self._lanes.next(now)) is not None:
+                self._begin(*turn)
+            self._set_waker(now)
+        self._tell_witness()
         self.claims.look()
         if self._ticker is None and (self._flying or self._lanes.stock):
-            self._ticker = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+            self._ticker = self._loop.call_later(_TICK_S, self._tick)
 
     def _begin(self, lane: Lane, claim: Claim, *, fresh: bool = False) -> None:
         sending = _Sending(lane, claim, self._clock.monotonic())
@@ -229,7 +238,7 @@ class Dispatcher:
             )
         self._learn(sending, sent, verdict)
         self._tell(sending, sent, verdict)
-        self._pump()
+        self._pump_soon()
 
     def _again(self, sending: _Sending) -> None:
         """The kept connection had died: the same claim goes out at once over a new one."""
@@ -246,15 +255,21 @@ class Dispatcher:
                 hold_key=plan.hold_on_failure,
             )
         )
-        self._witness.attempt(
-            claim,
-            sent.attempt,
-            verdict,
-            application=plan.application,
-            endpoint=plan.endpoint,
-            dialect=plan.dialect.name,
-            sent_bytes=sent.sent_bytes,
-        )
+        self._told.append((sending, sent, verdict))
+
+    def _tell_witness(self) -> None:
+        told, self._told = self._told, []
+        for sending, sent, verdict in told:
+            plan = sending.plan
+            self._witness.attempt(
+                sending.claim,
+                sent.attempt,
+                verdict,
+                application=plan.application,
+                endpoint=plan.endpoint,
+                dialect=plan.dialect.name,
+                sent_bytes=sent.sent_bytes,
+            )
 
     def _learn(self, sending: _Sending, sent: Sent, verdict: Verdict) -> None:
         """Let the attempt change what is known of the endpoint, here and in the store."""
@@ -298,7 +313,7 @@ class Dispatcher:
                 first = due_at
         if first is not None:
             self.claims.expect(first)
-        self._pump()
+        self._pump_soon()
 
     def _claimed(
         self, endpoints: Sequence[tuple[Application, Endpoint]], claims: Sequence[Claim], lost: int
@@ -312,7 +327,7 @@ class Dispatcher:
             self._lanes.offer(lane, claim, reserved=False)
         if lost:
             self._witness.lost_claims(lost)
-        self._pump()
+        self._pump_soon()
 
     # -- time ---------------------------------------------------------------------------
 
@@ -359,6 +374,7 @@ class Dispatcher:
         """Whether nothing is under way or waits in memory, so that only time can bring work."""
         return (
             not self._flying
+            and not self._pump_due
             and not self._lanes.stock
             and not len(self.recorder)
             and self.recorder.idle
@@ -390,6 +406,7 @@ class Dispatcher:
         for sending in broken:
             self._end(sending)
             sending.cancel()
+        self._tell_witness()
         if self._ticker is not None:
             self._ticker.cancel()
         if self._waker is not None:

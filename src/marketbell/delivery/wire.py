@@ -1,4 +1,4 @@
-"""The bytes of an HTTP/1.1 request's head, and which headers may not stand in it. Pure."""
+"""The heads of HTTP/1.1 messages: a request's is written, single headers of an answer's read. Pure."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ _OURS: Final = frozenset(
     )
 )
 """Headers that frame the message or belong to one hop (RFC 9110 section 7.6.1): never taken over."""
+
+_TIMEOUT: Final = re.compile(rb"timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 
 _KNOWN: Final[set[str]] = set()
 _KNOWN_LIMIT: Final = 4_096
@@ -71,3 +73,30 @@ def request_head(target: Target, headers: tuple[tuple[str, str], ...], length: i
 def bad_header(headers: tuple[tuple[str, str], ...]) -> str:
     """The name of the first header that cannot be sent; empty if all can."""
     return next((name for name, value in headers if not may_send(name, value)), "")
+
+
+def answer_header(head: bytes, interims: int, name: bytes) -> list[bytes]:
+    """
+    The values of a header (lower case) in an answer's head that a parser has found good.
+
+    `head` begins with so many interim answers and may be followed by a part of the body.
+    """
+    head = head.lstrip(b"\r\n")
+    for _ in range(interims):
+        head = head.partition(b"\r\n\r\n")[2]
+    pairs = (line.partition(b":") for line in head.partition(b"\r\n\r\n")[0].split(b"\r\n"))
+    return [value.strip() for key, _, value in pairs if key.lower() == name]
+
+
+def ends_with_connection(head: bytes, interims: int) -> bool:
+    """Whether the end of the connection is the end of the answer (RFC 9112 section 6.3)."""
+    if answer_header(head, interims, b"content-length"):
+        return False
+    codings = answer_header(head, interims, b"transfer-encoding")
+    return not any(b"chunked" in coding.lower() for coding in codings)
+
+
+def keep_alive_s(head: bytes, interims: int) -> float | None:
+    """For how many seconds the server says it keeps the connection; None if it does not say."""
+    found = _TIMEOUT.search(b", ".join(answer_header(head, interims, b"keep-alive")))
+    return float(found[1]) if found else None

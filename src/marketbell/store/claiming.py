@@ -219,9 +219,13 @@ class _Taking:
 
 
 def _end_leases(transaction: Transaction, rows: Sequence[Any], now: Instant, lost_max: int) -> int:
-    """Each ended lease leaves an attempt with outcome `unknown`; its delivery is due again."""
+    """
+    Each ended lease leaves an attempt with outcome `unknown`; its delivery is due again.
+
+    When the request was sent, if it was, is not known: the attempt stands at the time of the finding.
+    """
     lanes: dict[int, Instant] = {}
-    for message_id, endpoint_id, claim_number, lost_count, lease_until, trigger in rows:
+    for message_id, endpoint_id, claim_number, lost_count, trigger in rows:
         transaction.change(
             _SQL["attempt_insert"],
             (
@@ -237,7 +241,7 @@ def _end_leases(transaction: Transaction, rows: Sequence[Any], now: Instant, los
                 None,
                 "",
                 "",
-                min(now, lease_until),
+                now,
                 0,
             ),
         )

@@ -95,12 +95,12 @@ where endpoint_id = :endpoint_id and (next_at is null or next_at > max(held_unti
 
 -- name: leases_ended
 -- Claims whose lease has run out, oldest first.
-select message_id, endpoint_id, claim_number, lost_count, due_at, trigger from delivery
+select message_id, endpoint_id, claim_number, lost_count, trigger from delivery
 where state = 'sending' and due_at <= :now order by due_at limit :limit;
 
 -- name: leases_all
 -- Every claim there is; none can be alive when a store is opened.
-select message_id, endpoint_id, claim_number, lost_count, due_at, trigger from delivery
+select message_id, endpoint_id, claim_number, lost_count, trigger from delivery
 where state = 'sending' limit :limit;
 
 -- name: lease_lost
