@@ -302,8 +302,24 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
+def _listener(host: str, port: int) -> socket.socket:
+    """A listening socket whose protocol is named, so that asyncio turns Nagle's algorithm off."""
+    family, kind, proto, _name, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
 async def _serve(app, settings: Settings) -> tuple[_Server, str]:  # type: ignore[no-untyped-def]
-    listener = socket.create_server((settings.host, settings.port), backlog=2048, reuse_port=False)
+    listener = _listener(settings.host, settings.port)
     config = uvicorn.Config(
         app,
         http=PublishProtocol,

@@ -28,6 +28,7 @@ def test_ids_rise_while_the_clock_steps_back_by_less_than_a_second(
     start: int, steps: list[int]
 ) -> None:
     now = highest = max(start, EPOCH + 10_000_000)
+    ids.new_id("msg_", now + 10_000_000)  # so far ahead that the next one begins anew
     made = [ids.new_id("msg_", now)]
     for step in steps:
         now = max(now + step, highest - 900)

@@ -371,11 +371,11 @@ class Dispatcher:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is under way or waits in memory, so that only time can bring work."""
+        """Whether nothing is under way or could be, so that only time can bring work."""
         return (
             not self._flying
             and not self._pump_due
-            and not self._lanes.stock
+            and self._lanes.stock == self._lanes.resting
             and not len(self.recorder)
             and self.recorder.idle
             and self.claims.idle

@@ -291,6 +291,12 @@ class Lanes:
         """When the next rate-limited lane may go on."""
         return self._waking[0][0] if self._waking else None
 
+    @property
+    def resting(self) -> int:
+        """Claims in memory whose lanes wait for a rate limit: only time brings them on."""
+        lanes = {self.by_endpoint.get(endpoint_id) for _at, endpoint_id in self._waking}
+        return sum(lane.stock for lane in lanes if lane is not None and lane.waking)
+
     # -- what ends ----------------------------------------------------------------------
 
     def age(self) -> None:
