@@ -23,7 +23,7 @@ from marketbell.delivery.plan import Planner
 from marketbell.delivery.resolver import Resolver
 from marketbell.delivery.sender import Sender, SendLimits
 from marketbell.dialects.registry import Registry
-from marketbell.errors import MarketbellError, StaleError
+from marketbell.errors import StaleError
 from marketbell.model import (
     Application,
     Attempt,
@@ -45,6 +45,7 @@ from marketbell.store.base import (
     Page,
     Published,
     Repeated,
+    Subscribers,
 )
 from marketbell.store.sealing import Box
 from marketbell.store.sqlite import SqliteOptions
@@ -345,31 +346,44 @@ class Plane:
         after: Millis = 0,
     ) -> Message:
         """A message that is on disk; `after` puts its deliveries off. Raises its verdict if it has one."""
-        now = self.clock.now()
         while True:
             subscribers = await self.store.subscribers(ORGANIZATION, application.public_id)
-            acceptance = Acceptance(
-                message=Message(
-                    id=0,
-                    public_id=ids.new_id(ids.MESSAGE, now),
-                    application_id=application.id,
-                    event_type=event_type,
-                    event_id=None,
-                    payload=payload,
-                    channels=channels,
-                    occurred_at=now,
-                    created_at=now,
-                    payload_expires_at=now + self.knobs.ages.payloads,
-                ),
-                subscribers=subscribers,
-                due_at=now + after,
+            acceptance = self.acceptance(
+                subscribers, payload, event_type=event_type, channels=channels, after=after
             )
             (verdict,) = await self.dispatcher.accept([acceptance])
             if isinstance(verdict, Published):
                 return verdict.message
-            assert isinstance(verdict, MarketbellError)
             if not isinstance(verdict, StaleError):
                 raise verdict
+
+    def acceptance(
+        self,
+        subscribers: Subscribers,
+        payload: bytes,
+        *,
+        event_type: str = "thing.happened",
+        channels: tuple[str, ...] = (),
+        after: Millis = 0,
+    ) -> Acceptance:
+        """A message as a publisher hands it over, made now."""
+        now = self.clock.now()
+        return Acceptance(
+            message=Message(
+                id=0,
+                public_id=ids.new_id(ids.MESSAGE, now),
+                application_id=subscribers.application.id,
+                event_type=event_type,
+                event_id=None,
+                payload=payload,
+                channels=channels,
+                occurred_at=now,
+                created_at=now,
+                payload_expires_at=now + self.knobs.ages.payloads,
+            ),
+            subscribers=subscribers,
+            due_at=now + after,
+        )
 
     async def resend(self, message: Message, endpoint: Endpoint) -> None:
         """Ask for a resend, as a person does."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from marketbell.model import NEVER, Claim, DeliveryState, Instant, Trigger, Verdict
 from marketbell.store.base import Birth
@@ -203,11 +203,18 @@ class QueueModel:
             self.paused.discard(endpoint_id)
             self.held_until[endpoint_id] = 0
 
-    def cancel_deleted(self) -> int:
-        """What waits for deleted endpoints is cancelled; how many."""
+    def let_go(self, endpoint_id: int) -> None:
+        """No key of a lane waits for a failed delivery any more."""
+        self.held_keys = {
+            key: message for key, message in self.held_keys.items() if key[0] != endpoint_id
+        }
+
+    def cancel_deleted(self, but: Container[Pair]) -> int:
+        """What waits for deleted endpoints is cancelled, but for these; how many."""
         count = 0
-        for duty in self.duties.values():
-            if duty.endpoint_id in self.deleted and duty.state is DeliveryState.PENDING:
+        for pair, duty in self.duties.items():
+            deleted = duty.endpoint_id in self.deleted and pair not in but
+            if deleted and duty.state is DeliveryState.PENDING:
                 duty.end(DeliveryState.CANCELLED, duty.attempt_count)
                 count += 1
         return count

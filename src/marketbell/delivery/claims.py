@@ -25,19 +25,19 @@ _PAUSE: Millis = 250
 class _Rooms(Mapping[int, int]):
     """Each lane's room at the moment it is asked for; read from the writer's thread, one integer at a time."""
 
-    def __init__(self, lanes: dict[int, Lane], now: Instant) -> None:
+    def __init__(self, lanes: Lanes, now: Instant) -> None:
         self._lanes = lanes
         self._now = now
 
     def __getitem__(self, endpoint_id: int) -> int:
-        lane = self._lanes[endpoint_id]
-        return 0 if lane.held_until > self._now else lane.room()
+        lane = self._lanes.by_endpoint[endpoint_id]
+        return 0 if lane.held_until > self._now else self._lanes.room_of(lane)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._lanes)
+        return iter(self._lanes.by_endpoint)
 
     def __len__(self) -> int:
-        return len(self._lanes)
+        return len(self._lanes.by_endpoint)
 
 
 class _Revisions(Mapping[int, int]):
@@ -118,7 +118,7 @@ class Claims:
 
     def consider(self, lane: Lane) -> None:
         """A lane may have room again: if it has a backlog, and has run down to half, it is fed."""
-        if lane.backlog and 2 * lane.room() > lane.stock + lane.in_flight:
+        if lane.backlog and 2 * self._lanes.room_of(lane) > lane.stock + lane.in_flight:
             self._feed[lane.plan.endpoint.id] = lane
         self.look()
 
@@ -184,7 +184,8 @@ class Claims:
                     lease_until=self._leases.until(),
                     limit=max(1, min(_AT_ONCE, self._lanes.room())),
                     bytes_max=max(1, places.stock_bytes - self._lanes.stock_bytes),
-                    rooms=_Rooms(by_endpoint, now),
+                    rooms=_Rooms(self._lanes, now),
+                    new_room=0 if self._lanes.crowded else 1,
                     lanes=lanes,
                     lost_max=self._lost_max,
                     known=_Revisions(by_endpoint),
@@ -217,7 +218,7 @@ class Claims:
         while self._feed and len(found) < _LANES_AT_ONCE:
             endpoint_id = next(iter(self._feed))
             lane = self._feed.pop(endpoint_id)
-            if lane.held_until <= now and lane.room() > 0:
+            if lane.held_until <= now and self._lanes.room_of(lane) > 0:
                 found.append(endpoint_id)
         return tuple(found)
 

@@ -194,9 +194,10 @@ class Dispatcher:
 
     def _begin(self, lane: Lane, claim: Claim, *, fresh: bool = False) -> None:
         sending = _Sending(lane, claim, self._clock.monotonic())
-        if not self._sender.in_time(sending.plan, claim, self._leases.now()):
+        ends_by = self._sender.ends_by(sending.plan, self._leases.now())
+        if ends_by >= claim.lease_until:
             self._end(sending)
-            self.claims.give_back([claim])
+            self.claims.give_back([claim, *self._lanes.shed_late(ends_by, (lane,))])
             return
         self._flying.add(sending)
         self._young.append(sending)

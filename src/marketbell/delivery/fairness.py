@@ -109,6 +109,7 @@ class Lanes:
         self._crowded: OrderedDict[Lane, None] = OrderedDict()
         """Proven ones: they have requests at work already, and their ends bring them back."""
         self._unproven_max = max(1, int(places.sockets * places.unproven_share))
+        self._newcomers_max = max(8, places.stock // 16)
         self._waking: list[tuple[Instant, int]] = []
         self._turn = 1
         self.in_flight = 0
@@ -181,7 +182,7 @@ class Lanes:
             or lane.rate
             or self.stock >= places.stock
             or self.stock_bytes + size > places.stock_bytes
-            or lane.room() <= 0
+            or self.room_of(lane) <= 0
         ):
             return False
         lane.reserved += 1
@@ -208,6 +209,15 @@ class Lanes:
     def room(self) -> int:
         """How many more claims the node may have."""
         return self.places.stock - self.stock
+
+    def room_of(self, lane: Lane) -> int:
+        """How many more claims a lane may have; none if unproven ones wait for a socket already."""
+        return 0 if self.crowded and not lane.window.proven else lane.room()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many unproven lanes wait for a socket that more would take the others' memory."""
+        return len(self._newcomers) >= self._newcomers_max
 
     # -- whose turn it is ---------------------------------------------------------------
 
@@ -341,10 +351,10 @@ class Lanes:
         self.drop(shed)
         return shed
 
-    def shed_late(self, before: Instant) -> list[Claim]:
-        """Take back waiting claims whose lease ends before then; the caller releases them."""
+    def shed_late(self, before: Instant, lanes: Iterable[Lane] | None = None) -> list[Claim]:
+        """Take back waiting claims, of these lanes or of all, whose lease ends before then; the caller releases them."""
         shed: list[Claim] = []
-        for lane in self.by_endpoint.values():
+        for lane in self.by_endpoint.values() if lanes is None else lanes:
             for ring in (lane.first, lane.retries):
                 while ring and ring[0].lease_until < before:
                     shed.append(ring.popleft())

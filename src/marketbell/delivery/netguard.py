@@ -50,7 +50,7 @@ BAD_PORTS: Final = frozenset(
 """Ports that speak other protocols; https://fetch.spec.whatwg.org/#port-blocking."""
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True, gc=False):
     """Where a checked URL points, in the forms that a request needs."""
 
     tls: bool

@@ -34,7 +34,7 @@ _GAI_REASONS: Final = {
 }
 
 
-class Resolved(msgspec.Struct, frozen=True):
+class Resolved(msgspec.Struct, frozen=True, gc=False):
     """What a name came to: addresses that may be called, or the reason why there are none."""
 
     addresses: tuple[str, ...]

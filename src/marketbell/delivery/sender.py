@@ -40,8 +40,8 @@ class Sender:
     """
     Makes attempts. Whatever a receiver does becomes an attempt with a reason; nothing raises.
 
-    Right before a request is begun the lease is looked at: a claim whose lease could end before
-    the exchange must end is not sent.
+    Right before a request is begun the dispatcher looks at the lease: a claim whose lease could
+    end before the exchange must is not sent.
     """
 
     def __init__(self, client: Client, clock: Clock, limits: SendLimits) -> None:
@@ -50,10 +50,9 @@ class Sender:
         self._limits = limits
         self._by_timeout: dict[Millis, Limits] = {}
 
-    def in_time(self, plan: Plan, claim: Claim, now: Instant) -> bool:
-        """Whether an exchange begun now, on the axis of leases, surely ends within the lease."""
-        longest = (plan.timeout + self._limits.slack_ms) * self._clock.speed
-        return now + longest < claim.lease_until
+    def ends_by(self, plan: Plan, now: Instant) -> Instant:
+        """When an exchange that is begun now has surely ended, on the axis of leases as `now` is."""
+        return now + int((plan.timeout + self._limits.slack_ms) * self._clock.speed)
 
     def send(
         self, plan: Plan, claim: Claim, *, fresh: bool, done: Callable[[Sent], None]
