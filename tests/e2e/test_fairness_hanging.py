@@ -136,8 +136,11 @@ async def compare(folder: Path, knobs: Knobs, trial: Trial) -> tuple[list[float]
         async def run(share: float) -> list[float]:
             return await load.run(sick, well, share=share, rate=trial.rate, seconds=trial.seconds)
 
-        shops.hanging = trial.incurable
-        await run(trial.share)
+        # First all that can prove themselves do, then what hangs from the start has been tried.
+        await run(0.0 if trial.incurable else trial.share)
+        if trial.incurable:
+            shops.hanging = True
+            await run(trial.share)
         times: tuple[list[float], list[float]] = ([], [])
         for turn in range(2 * trial.rounds):
             hanging = turn % 2 == 1

@@ -228,7 +228,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.run(self.store.record([result] * times))
             self.model.record(claim, attempt.public_id, verdict, hold)
 
-    @rule(given=st.lists(claims, max_size=3))
+    @rule(given=st.lists(claims, min_size=1, max_size=3))
     def release(self, given: list[Claim]) -> None:
         self.run(self.store.release(given))
         for claim in given:

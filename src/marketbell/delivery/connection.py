@@ -147,8 +147,14 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close in order: over TLS the receiver is told."""
-        if self._transport is not None:
-            self._transport.close()
+        transport = self._transport
+        if transport is None:
+            return
+        if self.key[3]:
+            # uvloop cannot begin to end TLS while it hands out what was read.
+            asyncio.get_running_loop().call_soon(_close, transport)
+        else:
+            transport.close()
 
     def abort(self) -> None:
         """Close at once, whatever is still in buffers."""
@@ -192,7 +198,7 @@ class Connection(asyncio.Protocol):
             self._keep = False
             transport.abort()
         elif not self._keep:
-            transport.close()
+            self.close()
         elif self.uses == 1:
             self.server_idle_s = keep_alive_s(self._head, self._interims)
         self._end(Kind.ANSWERED, "", now)
@@ -334,3 +340,10 @@ class Connection(asyncio.Protocol):
         self._interims += 1
         if self._interims > _INTERIMS:
             self._fault = self._fault or reasons.malformed("too many interim answers")
+
+
+def _close(transport: asyncio.Transport) -> None:
+    try:
+        transport.close()
+    except RuntimeError:  # the receiver was quicker, and the two ends of TLS met half-way
+        transport.abort()

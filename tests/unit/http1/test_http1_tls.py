@@ -181,3 +181,30 @@ def test_an_extra_ca_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None
     empty.write_text("no certificate")
     with pytest.raises(ssl.SSLError):
         tls_context(empty)
+
+
+async def test_an_answer_whose_sender_closes_with_it_counts(
+    post: Post, authority: Authority
+) -> None:
+    """The close of TLS arrives in the same read as the answer: still a whole answer, sent once."""
+    seen = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        await reader.readuntil(b"\r\n\r\n")
+        seen += 1
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+
+    context = authority.server_context("127.0.0.1")
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        for _ in range(20):
+            exchange = await post(f"https://127.0.0.1:{port}/")
+            assert (exchange.kind, exchange.reason) == (Kind.ANSWERED, "")
+            assert exchange.body == b"ok"
+    finally:
+        server.close()
+        await server.wait_closed()
+    assert seen == 20
