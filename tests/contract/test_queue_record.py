@@ -9,15 +9,7 @@ import apsw
 import pytest
 
 from marketbell import ids
-from marketbell.model import (
-    Application,
-    Attempt,
-    Claim,
-    DeliveryState,
-    Endpoint,
-    Outcome,
-    Verdict,
-)
+from marketbell.model import Application, Attempt, Claim, DeliveryState, Endpoint, Outcome, Verdict
 from marketbell.store.base import AttemptFilter, ClaimRequest, Page, Result, Store
 from marketbell.testing.stores import ORGANIZATION, Scene
 
@@ -412,3 +404,24 @@ async def test_a_success_that_is_recorded_again_does_not_end_a_resend(
     await store.record([success, success])
     assert await sent.state() is DeliveryState.PENDING
     assert len(await sent.attempts()) == 1
+
+
+async def test_an_attempt_that_cannot_be_kept_does_not_keep_the_others_from_it(
+    store: Store, scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    application = await scene.application()
+    endpoint = await scene.endpoint(application)
+    for _ in range(5):
+        await scene.publish(application, endpoint)
+    claims = await scene.claim(lease=LEASE)
+    reasons = ["", "", "half a pair: \ud800", "", ""]
+    await store.record(
+        [
+            Result(claim=claim, attempt=scene.attempt(claim, reason=reason), verdict=DELIVERED)
+            for claim, reason in zip(claims, reasons, strict=True)
+        ]
+    )
+    assert "an attempt cannot be kept" in caplog.text
+    scene.pass_time(LEASE)
+    (again,) = await scene.claim()
+    assert again.message.id == claims[2].message.id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 from typing import Final
 
@@ -10,9 +12,9 @@ import pytest
 from marketbell import signing
 from marketbell.clock import SystemClock
 from marketbell.model import DeliveryState, Endpoint, Message, Outcome, Policy, SigningKey
-from marketbell.store.base import Ages
+from marketbell.store.base import Ages, EndpointDraft
 from marketbell.testing import HANG, OK, Answer, FakeClock, Received, TestReceiver
-from support.plane import DAY, Diary, Knobs, Plane
+from support.plane import DAY, ORGANIZATION, Diary, Knobs, Plane
 
 ERROR: Final = Answer(status=500)
 EVERY_MINUTE: Final = Policy(retry_schedule=(60_000,) * 20)
@@ -301,3 +303,54 @@ async def test_an_endpoint_whose_dialect_is_gone_fails_alone(tmp_path: Path) -> 
         reasons = {one.reason for one in await plane.attempts(lost)}
         assert len(reasons) == 1
         assert "gone" in reasons.pop()
+
+
+@pytest.mark.parametrize("change", ["paused", "disabled", "deleted", "url"])
+@pytest.mark.parametrize("way", ["born", "claimed"])
+async def test_a_change_counts_for_what_is_claimed_in_the_same_moment(
+    tmp_path: Path, change: str, way: str
+) -> None:
+    """The writer has both before it at once, so the claim is older than the change by nothing."""
+    async with (
+        TestReceiver() as shop,
+        TestReceiver() as elsewhere,
+        Plane(tmp_path, SystemClock()) as plane,
+    ):
+        application = await plane.application()
+        endpoint = await plane.endpoint(application, shop.url)
+        await plane.publish(application)
+        await plane.settled()
+        subscribers = await plane.store.subscribers(ORGANIZATION, application.public_id)
+        waits = 200 if way == "claimed" else 0
+        accept = plane.dispatcher.accept([plane.acceptance(subscribers, b"{}", after=waits)])
+        if way == "claimed":
+            await accept
+        # While the writer is busy all that follows comes before it at once.
+        busy = plane.store._writer.run(lambda _transaction: time.sleep(0.4))
+        over = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.3, over.set)
+        await over.wait()
+        under_way: list[asyncio.Future[object]] = [busy]
+        if way == "claimed":
+            assert plane.dispatcher.claims.busy
+        else:
+            under_way.append(asyncio.ensure_future(accept))
+            await asyncio.sleep(0)
+        if change == "deleted":
+            under_way.append(asyncio.ensure_future(plane.delete(endpoint)))
+        else:
+            draft = EndpointDraft(
+                url=elsewhere.url if change == "url" else shop.url,
+                paused=change == "paused",
+                disabled=change == "disabled",
+            )
+            update = plane.store.update_endpoint(
+                application.id, endpoint.public_id, draft, now=plane.clock.now()
+            )
+            under_way.append(asyncio.ensure_future(update))
+        await asyncio.gather(*under_way)
+        await plane.settled()
+        if change == "url":
+            await elsewhere.wait_for(1)
+        assert len(shop.requests) == 1
+        assert Outcome.UNKNOWN not in {one.outcome for one in await plane.attempts(endpoint)}

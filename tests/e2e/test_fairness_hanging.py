@@ -70,8 +70,9 @@ class Load:
             wait = begun + number / rate - time.monotonic()
             if wait > 0:
                 await asyncio.sleep(wait)
-            chosen = self.chance.choice(sick if self.chance.random() < share else well)
-            task = asyncio.create_task(self._publish(chosen, chosen in well))
+            is_well = self.chance.random() >= share
+            chosen = self.chance.choice(well if is_well else sick)
+            task = asyncio.create_task(self._publish(chosen, is_well))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
         await asyncio.gather(*under_way)

@@ -144,6 +144,38 @@ async def test_what_the_receiver_asked_for_is_not_forgotten(tmp_path: Path) -> N
         assert (await plane.store.endpoint(application.id, endpoint.public_id)).disabled
 
 
+async def test_what_is_learned_of_many_endpoints_meanwhile_is_not_forgotten(
+    tmp_path: Path,
+) -> None:
+    """All of them fail, then all recover while nothing can be written."""
+    count, well = 1_200, False
+    knobs = Knobs(busy_ms=20, auto_disable_after=0)
+    async with (
+        TestReceiver(lambda _: OK if well else Answer(status=500)) as shop,
+        Plane(tmp_path, SystemClock(), knobs) as plane,
+    ):
+        application = await plane.application(Policy(retry_schedule=(60_000,)))
+        for start in range(0, count, 200):
+            await asyncio.gather(
+                *(plane.endpoint(application, f"{shop.url}{start + n}") for n in range(200))
+            )
+        message = await plane.publish(application)
+        await plane.settled(limit_s=30)
+        ahead = plane.clock.now() + 1_000_000
+        assert len(await plane.store.failing_since(ahead, count)) == count
+        well = True
+        second = await plane.publish(application)
+        await plane.until(lambda: len(plane.told.attempts) > count)
+        async with write_lock(plane.path):
+            await plane.until(lambda: len(plane.told.attempts) == 2 * count)
+            await plane.until(lambda: plane.dispatcher.recorder.behind)
+        await plane.settled(limit_s=30)
+        assert await plane.store.failing_since(ahead, count) == ()
+        states = await plane.store.delivery_states(second.id)
+        assert set(states.values()) == {DeliveryState.DELIVERED}
+        assert message.id != second.id
+
+
 async def test_the_loop_does_not_spin_while_it_waits_for_the_store(tmp_path: Path) -> None:
     door, clock = Door(Answer(status=500)), CountingClock()
     async with TestReceiver(door) as shop, Plane(tmp_path, clock, KNOBS) as plane:

@@ -162,10 +162,13 @@ class QueueMachine(RuleBasedStateMachine):
     def claim(self, limit: int, room: int, by_name: bool) -> MultipleResults[Claim]:
         return multiple(*self.claim_them(limit, room, by_name))
 
-    @rule(target=claims)
-    def lose_all_and_claim_again(self) -> MultipleResults[Claim]:
-        self.let_time_pass(LEASE)
-        return multiple(*self.claim_them(ALL, ALL, True))
+    @rule(target=claims, passed=st.sampled_from((0, LEASE)), give_back=st.booleans())
+    def claim_all(self, passed: int, give_back: bool) -> MultipleResults[Claim]:
+        self.let_time_pass(passed)
+        claims = self.claim_them(ALL, ALL, True)
+        if give_back:
+            self.release(list(claims[::2]))
+        return multiple(*claims)
 
     def claim_them(self, limit: int, room: int, by_name: bool) -> tuple[Claim, ...]:
         now, model = self.clock.now(), self.model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from marketbell.clock import Clock
+from marketbell.model import Application, DeliveryState
+from marketbell.store.base import MessageFilter, Page
 from marketbell.store.sealing import Box
 from marketbell.store.sqlite import SqliteOptions
 from marketbell.store.sqlite_store import SqliteStore, WriterLimits
@@ -47,3 +50,14 @@ def after_a_crash(path: Path, folder: Path) -> Path:
         if source.exists():
             shutil.copyfile(source, folder / source.name)
     return folder / path.name
+
+
+async def kept(store: SqliteStore, application: Application) -> dict[str, dict[str, DeliveryState]]:
+    """Every message that is kept, with the states of its deliveries."""
+    part = await store.messages(application.id, MessageFilter(), Page(limit=10_000))
+    return {message.public_id: await store.delivery_states(message.id) for message in part.data}
+
+
+def environment() -> dict[str, str]:
+    """The environment of a script that sees the tests' support as we do."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}

@@ -193,8 +193,7 @@ def test_nothing_is_due_beyond_the_horizon_and_the_horizon_itself_is_inside(
     has_step = failures <= last or (schedule.repeat_last and last > 0)
     if due_at is None:
         assert (
-            not has_step
-            or ended_at + schedule.waits[min(failures, last) - 1] > born_at + horizon
+            not has_step or ended_at + schedule.waits[min(failures, last) - 1] > born_at + horizon
         )
     else:
         assert has_step

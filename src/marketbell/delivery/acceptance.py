@@ -44,7 +44,7 @@ class Acceptor:
 
     async def accept(self, acceptances: Sequence[Acceptance]) -> list[Published | MarketbellError]:
         """See Intake.accept."""
-        now = self._clock.now()
+        now, changes = self._clock.now(), self._lanes.changes
         promised: list[list[Lane]] = []
         waiting: list[tuple[Lane, Instant]] = []
         publications = []
@@ -64,7 +64,7 @@ class Acceptor:
         try:
             verdicts = await self._queue.publish(publications)
         finally:
-            self._settle(acceptances, promised, verdicts)
+            self._settle(acceptances, promised, verdicts, changes)
         for lane, due_at in waiting:
             if due_at <= now:
                 self._claims.expect_backlog(lane)
@@ -116,8 +116,15 @@ class Acceptor:
         acceptances: Sequence[Acceptance],
         promised: list[list[Lane]],
         verdicts: list[Published | MarketbellError] | None,
+        changes: int,
     ) -> None:
-        """Turn promises into claims, or take them back."""
+        """
+        Turn promises into claims, or take them back.
+
+        Lanes that rest by now, or whose endpoint has changed since, send none of them.
+        """
+        now = self._clock.now()
+        resting: set[Lane] = set()
         for index, acceptance in enumerate(acceptances):
             verdict = verdicts[index] if verdicts is not None else None
             if isinstance(verdict, Published) and not verdict.repeated:
@@ -125,6 +132,10 @@ class Acceptor:
                 for lane in promised[index]:
                     claim = by_id[lane.plan.endpoint.id]
                     self._lanes.offer(lane, claim, reserved=True)
+                    if lane.held_until > now or lane.changed > changes:
+                        resting.add(lane)
             else:
                 for lane in promised[index]:
                     self._lanes.withdraw(lane, len(acceptance.message.payload))
+        for lane in resting:
+            self._claims.give_back(self._lanes.shed(lane, 0))

@@ -149,10 +149,15 @@ class Claims:
             await self._bell.wait()
             self._bell.clear()
             self.busy = True
-            await self._give_back()
-            while not self._stopping and self._may_claim() and self._wanted():
-                if not await self._claim():
-                    break
+            try:
+                await self._give_back()
+                while not self._stopping and self._may_claim() and self._wanted():
+                    if not await self._claim():
+                        break
+            except Exception:
+                # Nobody else would notice that nothing is claimed any more. What was, comes back.
+                _log.exception("claiming broke off; it goes on")
+                self.expect(self._clock.now() + int(_PAUSE * self._clock.speed))
             self.busy = False
             if self._stopping:
                 return
@@ -171,7 +176,7 @@ class Claims:
             self.expect(min(claim.due_at for claim in unsent))
 
     async def _claim(self) -> bool:
-        now = self._clock.now()
+        now, changes = self._clock.now(), self._lanes.changes
         lanes = self._fed(now)
         self._next_at = NEVER
         by_endpoint = self._lanes.by_endpoint
@@ -195,17 +200,27 @@ class Claims:
             _log.error("the store does not give claims", extra={"reason": str(error)})
             self.expect(now + int(_PAUSE * self._clock.speed))
             return False
-        self._take(claimed, lanes)
+        self._take(claimed, lanes, changes)
         return True
 
-    def _take(self, claimed: Claimed, asked: Sequence[int]) -> None:
+    def _take(self, claimed: Claimed, asked: Sequence[int], changes: int) -> None:
         if claimed.next_at is not None:
             self._next_at = min(self._next_at, claimed.next_at)
         by_endpoint = self._lanes.by_endpoint
         for endpoint_id in asked:
             if endpoint_id not in claimed.backlog and endpoint_id in by_endpoint:
                 by_endpoint[endpoint_id].backlog = False
-        self._on_claimed(claimed.endpoints, claimed.claims, claimed.lost)
+        claims = claimed.claims
+        if changes != self._lanes.changes:
+            # An endpoint that has changed since is to be read again.
+            stale = {
+                claim.endpoint_id
+                for claim in claims
+                if (lane := by_endpoint.get(claim.endpoint_id)) and lane.changed > changes
+            }
+            self.give_back([claim for claim in claims if claim.endpoint_id in stale])
+            claims = tuple(claim for claim in claims if claim.endpoint_id not in stale)
+        self._on_claimed(claimed.endpoints, claims, claimed.lost)
         for endpoint_id in claimed.backlog:
             lane = by_endpoint.get(endpoint_id)
             if lane is not None:

@@ -162,8 +162,7 @@ class Dispatcher:
             self._planner.forget(change.endpoint_id)
             lane = self._lanes.by_endpoint.get(change.endpoint_id)
             if lane is not None:
-                lane.held_until = 0
-                self.claims.give_back(self._lanes.shed(lane, 0))
+                self.claims.give_back(self._lanes.change(lane))
         self.wake()
 
     # -- sending ------------------------------------------------------------------------
@@ -292,7 +291,7 @@ class Dispatcher:
             lane.held_until = now + self._leases.length  # by then the store has it
             chore(("disable", endpoint_id), lambda: queue.disable_endpoint(endpoint_id, now=now))
         elif lesson.rest_until:
-            until = lane.held_until = lesson.rest_until
+            until = lane.held_until = max(lane.held_until, lesson.rest_until)
             chore(("hold", endpoint_id), lambda: queue.hold(endpoint_id, until))
         if lesson.keep is not None:
             self.claims.give_back(self._lanes.shed(lane, lesson.keep))
@@ -322,10 +321,15 @@ class Dispatcher:
         now = self._clock.now()
         for application, endpoint in endpoints:
             self._lanes.lane(self._planner.plan(application, endpoint), endpoint.failing_since, now)
+        resting: set[Lane] = set()
         for claim in claims:
             lane = self._lanes.by_endpoint[claim.endpoint_id]
             lane.touched = now
             self._lanes.offer(lane, claim, reserved=False)
+            if lane.held_until > now:  # since the store was asked
+                resting.add(lane)
+        for lane in resting:
+            self.claims.give_back(self._lanes.shed(lane, 0))
         if lost:
             self._witness.lost_claims(lost)
         self._pump_soon()

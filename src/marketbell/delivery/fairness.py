@@ -37,7 +37,7 @@ class Lane:
     """What a node remembers of one endpoint that it serves."""
 
     __slots__ = (
-        "backlog", "breaker", "failing_since", "first", "held_until", "in_flight", "own_rate", "plan",
+        "backlog", "breaker", "changed", "failing_since", "first", "held_until", "in_flight", "own_rate", "plan",
         "queued", "rate", "reserved", "retries", "touched", "turn", "waking", "window",
     )  # fmt: skip
 
@@ -54,6 +54,8 @@ class Lane:
         self.reserved = 0
         """Births promised to it whose messages are not on disk yet."""
         self.held_until: Instant = 0
+        self.changed = 0
+        """Its number among all changes of endpoints; what was claimed before is out of date."""
         self.failing_since = failing_since
         self.backlog = False
         """Whether the store has more of it that is due."""
@@ -112,6 +114,8 @@ class Lanes:
         self._newcomers_max = max(8, places.stock // 16)
         self._waking: list[tuple[Instant, int]] = []
         self._turn = 1
+        self.changes = 0
+        """How many changes of endpoints there have been."""
         self.in_flight = 0
         self.unproven_in_flight = 0
         self.at_work = 0
@@ -155,6 +159,13 @@ class Lanes:
                 shared = self._applications[plan.application.id] = RateLimit(wanted)
             rates.append(shared)
         lane.rate = tuple(rates)
+
+    def change(self, lane: Lane) -> list[Claim]:
+        """Its endpoint has changed: take back the claims that wait; the caller releases them."""
+        self.changes += 1
+        lane.changed = self.changes
+        lane.held_until = 0
+        return self.shed(lane, 0)
 
     def forget_idle(self, before: Instant) -> None:
         """Drop lanes that nothing has touched since then; they begin anew when they are needed."""

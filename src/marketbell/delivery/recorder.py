@@ -102,10 +102,15 @@ class Recorder:
             self._bell.clear()
             self._busy = True
             while self._results or self._chores:
-                if self._results:
-                    await self._record()
-                if self._chores:
-                    await self._do_chores()
+                try:
+                    if self._results:
+                        await self._record()
+                    if self._chores:
+                        await self._do_chores()
+                except Exception:
+                    # Nobody else would notice that nothing is recorded any more.
+                    _log.exception("recording broke off; it goes on")
+                    await asyncio.sleep(_FIRST_PAUSE_S)
             self._busy = False
             self._moved.set()
             if self._stopping:

@@ -102,11 +102,14 @@ class Sender:
     ) -> Sent:
         reason = exchange.reason
         if exchange.kind is Kind.ANSWERED:
-            if plan.dialect.accepted(exchange.status):
-                outcome = Outcome.ACCEPTED
-            else:
-                outcome = Outcome.REJECTED
-                reason = f"answered {exchange.status}"
+            outcome = Outcome.REJECTED
+            try:
+                if plan.dialect.accepted(exchange.status):
+                    outcome = Outcome.ACCEPTED
+                else:
+                    reason = f"answered {exchange.status}"
+            except Exception as error:
+                reason = f"dialect: {error!r}"
         elif exchange.kind is Kind.CLOSED:
             outcome = Outcome.CLOSED
         else:

@@ -153,7 +153,7 @@ class Queue(Protocol):
         First, leases that have run out become attempts with outcome `unknown` and are due again;
         after `lost_max` in a row the delivery is parked: it is due never and counted in `parked`.
         Then `request.lanes`, then lanes in order of their time: from each at most its room, in
-        order of due time (first attempts before retries among equals). A claim raises the claim
+        order of due time. A delivery whose payload is gone is cancelled instead. A claim raises the claim
         number, and the delivery is nobody else's until `lease_until`. The cost does not grow with
         the backlog nor with lanes that are not due.
         """

@@ -30,6 +30,10 @@ class DataFault(Exception):  # noqa: N818 - a fault of one work's rows, seen onl
     """A constraint or a value was refused: the transaction is undone, one of its works is to blame."""
 
 
+class RefusedError(UnavailableError):
+    """The database refused a value of this one work; it will do so again."""
+
+
 class Work(Protocol):
     """One caller's share of a transaction."""
 
@@ -171,9 +175,13 @@ class Writer:
         if self._closing:
             raise UnavailableError("The store is closing.")
         # One that is larger than the bound has its turn when nothing waits before it.
-        if work.bounded and self._waiting and (
-            self._waiting_rows + work.rows > self._waiting_rows_max
-            or self._waiting_bytes + work.size > self._waiting_bytes_max
+        if (
+            work.bounded
+            and self._waiting
+            and (
+                self._waiting_rows + work.rows > self._waiting_rows_max
+                or self._waiting_bytes + work.size > self._waiting_bytes_max
+            )
         ):
             self.statistics.refused += 1
             raise OverloadedError("Too much waits to be stored already; try again later.")
@@ -221,7 +229,7 @@ class Writer:
             changes = self._executor.commit(works)
         except DataFault as fault:
             if len(works) == 1:
-                refused = UnavailableError(f"The store refused it: {fault}")
+                refused = RefusedError(f"The store refused it: {fault}")
                 ended.append((works, [], refused))
                 return
             middle = len(works) // 2

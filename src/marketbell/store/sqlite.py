@@ -113,6 +113,19 @@ def store_error(error: apsw.Error) -> StoreError:
     return UnavailableError(f"The database failed: {error}.")
 
 
+def _was_not_written(error: apsw.Error) -> bool:
+    """
+    Whether a commit surely left nothing, though SQLite has rolled it back by itself.
+
+    The frame that makes it one is the last to be written, so a write that fails leaves none. A
+    failed fsync leaves all of them, perhaps.
+    """
+    return (
+        isinstance(error, apsw.FullError)
+        or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE
+    )
+
+
 _DATA_FAULTS = (
     apsw.ConstraintError,
     apsw.MismatchError,
@@ -153,7 +166,7 @@ class SqliteExecutor:
             connection.execute("commit")
         except apsw.Error as error:
             self._publisher.last_id = before
-            if connection.in_transaction:
+            if connection.in_transaction or _was_not_written(error):
                 self._roll_back()
                 raise store_error(error) from error
             raise OutcomeUnknownError(f"The commit failed half-way: {error}.") from error

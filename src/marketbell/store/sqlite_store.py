@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from marketbell.errors import MarketbellError
 from marketbell.model import Claim, Instant
 from marketbell.store import claiming
 from marketbell.store.base import Change, Claimed, ClaimRequest, Publication, Published, Result
-from marketbell.store.batch import BatchStatistics, Writer
+from marketbell.store.batch import BatchStatistics, RefusedError, Writer
 from marketbell.store.configuration import owner_and_endpoint
 from marketbell.store.migrate import migrate
 from marketbell.store.publishing import PublishWork
@@ -35,6 +36,8 @@ from marketbell.store.transaction import Transaction
 T = TypeVar("T")
 
 _SQL = statements("sqlite", "queue")
+
+_log = logging.getLogger(__name__)
 
 
 class WriterLimits:
@@ -128,7 +131,21 @@ class SqliteStore(SqliteResources):
         )
 
     async def record(self, results: Sequence[Result]) -> None:
-        """See Queue.record."""
+        """See Queue.record; an attempt that the database refuses is logged and left to its lease."""
+        try:
+            await self._record(results)
+        except RefusedError as error:
+            if len(results) == 1:
+                public_id = results[0].attempt.public_id
+                _log.error(
+                    "an attempt cannot be kept", extra={"id": public_id, "reason": str(error)}
+                )
+                return
+            middle = len(results) // 2
+            await self.record(results[:middle])
+            await self.record(results[middle:])
+
+    async def _record(self, results: Sequence[Result]) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writer.submit(RecordWork(results, future))
         await future
