@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Final
 
@@ -330,7 +331,7 @@ async def test_a_change_counts_for_what_is_claimed_in_the_same_moment(
         over = asyncio.Event()
         asyncio.get_running_loop().call_later(0.3, over.set)
         await over.wait()
-        under_way: list[asyncio.Future[object]] = [busy]
+        under_way: list[Awaitable[object]] = [busy]
         if way == "claimed":
             assert plane.dispatcher.claims.busy
         else:

@@ -16,7 +16,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from marketbell.delivery.fairness import Lane, Lanes, Places
+from marketbell.delivery.fairness import Lanes, Places
+from marketbell.delivery.lane import Lane
 from marketbell.model import Claim
 from support.lanes import NOW, make_claim, make_plan
 
@@ -183,7 +184,7 @@ class LanesMachine(RuleBasedStateMachine):
         request = self.pick(data)
         if not request.aged:
             request.aged = True
-            self.lanes.age()
+            self.lanes.age(1)
 
     @rule(endpoint_id=lanes_known, keep=st.integers(0, 3))
     def shed(self, endpoint_id: int, keep: int) -> None:

@@ -63,6 +63,7 @@ class Ledger:
     """
 
     def __init__(self, seed: int, *, errors: float = 0.03, hangs: float = 0.002) -> None:
+        self.seed = seed
         self.chance = random.Random(seed)
         self.errors = errors
         self.hangs = hangs

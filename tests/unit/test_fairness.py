@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketbell.delivery.fairness import Lane, Lanes, Places
+from marketbell.delivery.fairness import Lanes, Places
+from marketbell.delivery.lane import Lane
 from marketbell.delivery.plan import Plan
 from marketbell.model import Claim
 from support.lanes import NOW, make_claim, make_plan
@@ -141,7 +142,7 @@ def test_no_more_are_at_work_than_may_be_and_one_that_has_grown_old_makes_room()
     lanes = make_lanes(sockets=1_000, at_work=5)
     offer(lanes, add(lanes, make_plan(1, cap=100)), 50)
     assert len(take_all(lanes)) == 5
-    lanes.age()
+    lanes.age(1)
     assert len(take_all(lanes)) == 1
     assert (lanes.at_work, lanes.in_flight) == (5, 6)
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from marketbell.clock import Clock
 from marketbell.delivery.claims import Claims
-from marketbell.delivery.fairness import Lane, Lanes
+from marketbell.delivery.fairness import Lanes
 from marketbell.delivery.intake import Acceptance
+from marketbell.delivery.lane import Lane
 from marketbell.delivery.leases import Leases
 from marketbell.delivery.plan import Planner, order_key
 from marketbell.errors import MarketbellError

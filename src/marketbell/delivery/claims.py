@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from marketbell.clock import Clock, Timer
-from marketbell.delivery.fairness import Lane, Lanes
+from marketbell.delivery.fairness import Lanes
+from marketbell.delivery.lane import Lane
 from marketbell.delivery.leases import Leases
 from marketbell.errors import StoreError
 from marketbell.model import NEVER, Application, Claim, Endpoint, Instant, Millis

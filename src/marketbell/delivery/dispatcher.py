@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import msgspec
 
 from marketbell.clock import Clock, Timer
 from marketbell.delivery.acceptance import Acceptor
 from marketbell.delivery.claims import Claims
-from marketbell.delivery.fairness import Lane, Lanes
+from marketbell.delivery.fairness import Lanes
 from marketbell.delivery.health import learn
 from marketbell.delivery.intake import Acceptance
+from marketbell.delivery.lane import Lane
 from marketbell.delivery.leases import Leases
-from marketbell.delivery.plan import Plan, Planner
-from marketbell.delivery.recorder import Recorder
+from marketbell.delivery.plan import Planner
+from marketbell.delivery.recorder import Recorder, first_due
 from marketbell.delivery.retry import DELIVERED, Ended, decide
 from marketbell.delivery.sender import Sender, Sent
+from marketbell.delivery.sending import Sending, UnderWay, Witness
 from marketbell.errors import MarketbellError
 from marketbell.model import (
     Application,
-    Attempt,
     Claim,
-    DeliveryState,
     Endpoint,
     Instant,
     Millis,
@@ -38,26 +36,6 @@ from marketbell.store.base import Change, Published, Queue, Result
 _TICK_S = 0.05
 _LANES_MAX = 20_000
 _LANE_REST: Millis = 60_000
-
-
-class Witness(Protocol):
-    """Who is told of what happens; it never raises and never waits."""
-
-    def attempt(
-        self,
-        claim: Claim,
-        attempt: Attempt,
-        verdict: Verdict | None,
-        *,
-        application: Application,
-        endpoint: Endpoint,
-        dialect: str,
-        sent_bytes: int,
-    ) -> None:
-        """One attempt and what follows from it."""
-
-    def lost_claims(self, count: int) -> None:
-        """So many leases had run out."""
 
 
 class DispatchLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,22 +50,6 @@ class DispatchLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Results that wait to be stored; nothing new is begun above it."""
     look: Millis = 30_000
     """How long, in real time, the store is at most not asked; a hint that was lost costs no more."""
-
-
-class _Sending:
-    """One request under way."""
-
-    __slots__ = ("aged", "began", "cancel", "claim", "ended", "lane", "plan", "proven")
-
-    def __init__(self, lane: Lane, claim: Claim, began: float) -> None:
-        self.lane = lane
-        self.plan: Plan = lane.plan
-        self.claim = claim
-        self.began = began
-        self.proven = lane.window.proven
-        self.aged = False
-        self.ended = False
-        self.cancel: Callable[[], None] = _nothing
 
 
 class Dispatcher:
@@ -119,12 +81,10 @@ class Dispatcher:
         self._limits = limits
         self._leases = Leases(clock, limits.lease)
         self._random = random.Random()  # noqa: S311 - jitter of retries, no secret
-        self._flying: set[_Sending] = set()
-        self._young: deque[_Sending] = deque()
+        self._under_way = UnderWay(witness)
         self._ticker: asyncio.TimerHandle | None = None
         self._waker: tuple[Instant, Timer] | None = None
         self._pump_due = False
-        self._told: list[tuple[_Sending, Sent, Verdict | None]] = []
         self._loop = asyncio.get_running_loop()
         self._closing = False
         self.recorder = Recorder(queue, on_recorded=self._recorded)
@@ -186,32 +146,30 @@ class Dispatcher:
             while (turn := self._lanes.next(now)) is not None:
                 self._begin(*turn)
             self._set_waker(now)
-        self._tell_witness()
+        self._under_way.tell()
         self.claims.look()
-        if self._ticker is None and (self._flying or self._lanes.stock):
+        if self._ticker is None and (self._under_way or self._lanes.stock):
             self._ticker = self._loop.call_later(_TICK_S, self._tick)
 
     def _begin(self, lane: Lane, claim: Claim, *, fresh: bool = False) -> None:
-        sending = _Sending(lane, claim, self._clock.monotonic())
+        sending = Sending(lane, claim, self._clock.monotonic())
         ends_by = self._sender.ends_by(sending.plan, self._leases.now())
         if ends_by >= claim.lease_until:
             self._end(sending)
             self.claims.give_back([claim, *self._lanes.shed_late(ends_by, (lane,))])
             return
-        self._flying.add(sending)
-        self._young.append(sending)
+        self._under_way.add(sending)
         sending.cancel = self._sender.send(
             sending.plan, claim, fresh=fresh, done=lambda sent: self._done(sending, sent)
         )
 
-    def _end(self, sending: _Sending) -> None:
-        sending.ended = True
-        self._flying.discard(sending)
+    def _end(self, sending: Sending) -> None:
+        self._under_way.remove(sending)
         self._lanes.end(sending.lane, sending.claim, proven=sending.proven, aged=sending.aged)
         if sending.lane.backlog:
             self.claims.consider(sending.lane)
 
-    def _done(self, sending: _Sending, sent: Sent) -> None:
+    def _done(self, sending: Sending, sent: Sent) -> None:
         if sending.ended:
             return
         attempt, plan, claim = sent.attempt, sending.plan, sending.claim
@@ -240,12 +198,12 @@ class Dispatcher:
         self._tell(sending, sent, verdict)
         self._pump_soon()
 
-    def _again(self, sending: _Sending) -> None:
+    def _again(self, sending: Sending) -> None:
         """The kept connection had died: the same claim goes out at once over a new one."""
         self._lanes.begin_again(sending.lane, sending.claim)
         self._begin(sending.lane, sending.claim, fresh=True)
 
-    def _tell(self, sending: _Sending, sent: Sent, verdict: Verdict | None) -> None:
+    def _tell(self, sending: Sending, sent: Sent, verdict: Verdict | None) -> None:
         plan, claim = sending.plan, sending.claim
         self.recorder.add(
             Result(
@@ -255,23 +213,9 @@ class Dispatcher:
                 hold_key=plan.hold_on_failure,
             )
         )
-        self._told.append((sending, sent, verdict))
+        self._under_way.note(sending, sent, verdict)
 
-    def _tell_witness(self) -> None:
-        told, self._told = self._told, []
-        for sending, sent, verdict in told:
-            plan = sending.plan
-            self._witness.attempt(
-                sending.claim,
-                sent.attempt,
-                verdict,
-                application=plan.application,
-                endpoint=plan.endpoint,
-                dialect=plan.dialect.name,
-                sent_bytes=sent.sent_bytes,
-            )
-
-    def _learn(self, sending: _Sending, sent: Sent, verdict: Verdict) -> None:
+    def _learn(self, sending: Sending, sent: Sent, verdict: Verdict) -> None:
         """Let the attempt change what is known of the endpoint, here and in the store."""
         lane, now = sending.lane, sent.ended_at
         endpoint_id = lane.plan.endpoint.id
@@ -299,20 +243,9 @@ class Dispatcher:
     # -- what the store says ------------------------------------------------------------
 
     def _recorded(self, results: Sequence[Result]) -> None:
-        first: Instant | None = None
-        for result in results:
-            verdict = result.verdict
-            if verdict is None:
-                continue
-            due_at: Instant | None = None
-            if verdict.state is DeliveryState.PENDING:
-                due_at = verdict.due_at
-            elif result.claim.order_key is not None:
-                due_at = result.attempt.started_at
-            if due_at is not None and (first is None or due_at < first):
-                first = due_at
-        if first is not None:
-            self.claims.expect(first)
+        due_at = first_due(results)
+        if due_at is not None:
+            self.claims.expect(due_at)
         self._pump_soon()
 
     def _claimed(
@@ -339,12 +272,8 @@ class Dispatcher:
     def _tick(self) -> None:
         """Every 50 ms while anything is under way: requests grow old, claims near their lease's end."""
         self._ticker = None
-        young, before = self._young, self._clock.monotonic() - self._lanes.places.young / 1000
-        while young and (young[0].ended or young[0].began < before):
-            sending = young.popleft()
-            if not sending.ended:
-                sending.aged = True
-                self._lanes.age()
+        before = self._clock.monotonic() - self._lanes.places.young / 1000
+        self._lanes.age(self._under_way.grown_old(before))
         now = self._clock.now()
         late = self._lanes.shed_late(self._leases.now() + self._leases.length // 4)
         if late:
@@ -378,7 +307,7 @@ class Dispatcher:
     def idle(self) -> bool:
         """Whether nothing is under way or could be, so that only time can bring work."""
         return (
-            not self._flying
+            not self._under_way
             and not self._pump_due
             and self._lanes.stock == self._lanes.resting
             and not len(self.recorder)
@@ -405,20 +334,16 @@ class Dispatcher:
             self._lanes.shed(lane, 0)
         deadline = self._clock.monotonic() + timeout_s
         await self.recorder.release(unsent)
-        while self._flying and self._clock.monotonic() < deadline:
+        while self._under_way and self._clock.monotonic() < deadline:
             await self.recorder.moved(min(0.25, deadline - self._clock.monotonic()))
-        broken = list(self._flying)
+        broken = self._under_way.all()
         for sending in broken:
             self._end(sending)
             sending.cancel()
-        self._tell_witness()
+        self._under_way.tell()
         if self._ticker is not None:
             self._ticker.cancel()
         if self._waker is not None:
             self._waker[1].cancel()
         await self.recorder.stop(max(1.0, deadline - self._clock.monotonic()))
         return len(broken)
-
-
-def _nothing() -> None:
-    """There is nothing to cancel yet."""

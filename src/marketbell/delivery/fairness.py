@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
-from marketbell.delivery.pacing import LONGEST_WAIT, Breaker, RateLimit, Window
+from marketbell.delivery.lane import RETRY_TURN, Lane
+from marketbell.delivery.pacing import LONGEST_WAIT, Breaker, RateLimit
 from marketbell.delivery.plan import Plan
 from marketbell.model import Claim, Instant, Millis
-
-_STOCK = 8
-"""A proven lane may hold so many times its window as claims that wait for their turn."""
-_RETRY_TURN = 8
-"""Every so many turns a retry goes before the first tries, over all lanes and within each."""
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,69 +27,6 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     """Claims in memory, waiting and at work."""
     stock_bytes: int = 64_000_000
     young: Millis = 50
-
-
-class Lane:
-    """What a node remembers of one endpoint that it serves."""
-
-    __slots__ = (
-        "backlog", "breaker", "changed", "failing_since", "first", "held_until", "in_flight", "own_rate", "plan",
-        "queued", "rate", "reserved", "retries", "touched", "turn", "waking", "window",
-    )  # fmt: skip
-
-    def __init__(self, plan: Plan, breaker: Breaker, failing_since: Instant | None) -> None:
-        self.plan = plan
-        self.window = Window(plan.max_in_flight)
-        self.breaker = breaker
-        self.own_rate: RateLimit | None = None
-        self.rate: tuple[RateLimit, ...] = ()
-        """Its own limit and its application's, those that there are."""
-        self.first: deque[Claim] = deque()
-        self.retries: deque[Claim] = deque()
-        self.in_flight = 0
-        self.reserved = 0
-        """Births promised to it whose messages are not on disk yet."""
-        self.held_until: Instant = 0
-        self.changed = 0
-        """Its number among all changes of endpoints; what was claimed before is out of date."""
-        self.failing_since = failing_since
-        self.backlog = False
-        """Whether the store has more of it that is due."""
-        self.queued = False
-        """Whether it waits for its turn or for a socket."""
-        self.waking = False
-        self.turn = 0
-        self.touched: Instant = 0
-
-    @property
-    def stock(self) -> int:
-        """Claims of it in memory that are not at work."""
-        return len(self.first) + len(self.retries)
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing of it is in memory."""
-        return not (self.in_flight or self.reserved or self.first or self.retries)
-
-    def room(self) -> int:
-        """How many more claims it may have."""
-        window = self.window
-        most = window.size * _STOCK if window.proven and not self.breaker.open else 1
-        if self.plan.ordered:
-            most = self.plan.max_in_flight
-        return most - self.in_flight - self.reserved - len(self.first) - len(self.retries)
-
-    def waiting(self) -> Iterator[Claim]:
-        """Its claims that wait for their turn."""
-        yield from self.first
-        yield from self.retries
-
-    def pop(self) -> Claim:
-        """The claim whose turn it is; there must be one."""
-        self.turn += 1
-        if self.retries and (not self.first or self.turn % _RETRY_TURN == 0):
-            return self.retries.popleft()
-        return self.first.popleft()
 
 
 class Lanes:
@@ -250,7 +183,7 @@ class Lanes:
 
     def _next_lane(self) -> Lane | None:
         rings = (self._first, self._retries)
-        ring = rings[self._turn % _RETRY_TURN == 0] or rings[0] or rings[1]
+        ring = rings[self._turn % RETRY_TURN == 0] or rings[0] or rings[1]
         if ring:
             return ring.popleft()
         if self._newcomers and self.unproven_in_flight < self._unproven_max:
@@ -320,9 +253,9 @@ class Lanes:
 
     # -- what ends ----------------------------------------------------------------------
 
-    def age(self) -> None:
-        """A request at work has grown old: it waits on its receiver now."""
-        self.at_work -= 1
+    def age(self, count: int) -> None:
+        """So many requests at work have grown old: they wait on their receivers now."""
+        self.at_work -= count
 
     def end(self, lane: Lane, claim: Claim, *, proven: bool, aged: bool) -> None:
         """A request has ended; `proven` is what the lane was when it began."""

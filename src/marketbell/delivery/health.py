@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from marketbell.delivery.fairness import Lane
+from marketbell.delivery.lane import Lane
 from marketbell.delivery.retry import THROTTLING
 from marketbell.dialects.base import Signal
 from marketbell.model import Instant, Outcome, Verdict

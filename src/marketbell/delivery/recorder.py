@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 
 from marketbell.errors import StoreError
-from marketbell.model import Claim
+from marketbell.model import Claim, DeliveryState, Instant
 from marketbell.store.base import Queue, Result
 
 _log = logging.getLogger(__name__)
@@ -151,3 +151,16 @@ class Recorder:
         if refused:
             _log.warning("notes on endpoints are not stored yet", extra={"count": refused})
             await asyncio.sleep(_FIRST_PAUSE_S)
+
+
+def first_due(results: Sequence[Result]) -> Instant | None:
+    """When the first of what these results leave behind falls due: retries, and a key's next delivery."""
+    found = [
+        result.verdict.due_at
+        if result.verdict.state is DeliveryState.PENDING
+        else result.attempt.started_at
+        for result in results
+        if result.verdict is not None
+        and (result.verdict.state is DeliveryState.PENDING or result.claim.order_key is not None)
+    ]
+    return min(found, default=None)

@@ -1,5 +1,5 @@
 """
-What a store promises, in prose: the queue of the data plane, and one small protocol per resource.
+What a store promises, whole: the queue of the data plane, and the resources of the control plane.
 
 Every method is one transaction unless it says otherwise. After a crash either all of a
 transaction is there or nothing of it. Instants come from the caller, so that tests and the
@@ -9,478 +9,55 @@ OutcomeUnknownError, after which it may or may not have been kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
-from marketbell.errors import MarketbellError, StaleError
-from marketbell.model import (
-    Application,
-    Attempt,
-    Claim,
-    DeliveryState,
-    Endpoint,
-    Instant,
-    Message,
-    Millis,
-    Outcome,
-    Policy,
-    SigningKey,
-    Trigger,
-    Verdict,
+from marketbell.errors import StaleError
+from marketbell.model import Outcome, Trigger
+from marketbell.store.control_plane import (
+    Ages,
+    ApplicationDraft,
+    Applications,
+    AttemptFilter,
+    AttemptRow,
+    EndpointDraft,
+    Endpoints,
+    EventType,
+    EventTypes,
+    Gauges,
+    History,
+    MessageFilter,
+    Once,
+    Page,
+    Pruned,
+    Repeated,
+    Retention,
+    Slice,
+    Subscribers,
+)
+from marketbell.store.data_plane import (
+    Birth,
+    Claimed,
+    ClaimRequest,
+    Idempotency,
+    Publication,
+    Published,
+    Queue,
+    Result,
 )
 
-T = TypeVar("T")
 
+class Change(msgspec.Struct, frozen=True):
+    """Which configuration has changed; caches forget it."""
 
-# -- the queue: what the data plane sees --------------------------------------------------
-
-
-class Birth(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One delivery to be born with its message."""
-
-    endpoint_id: int
-    due_at: Instant
-    lease_until: Instant = 0
-    """Not 0: born claimed, as claim 1, until then. Never together with `order_key`."""
-    order_key: bytes | None = None
-    """Deliveries of one endpoint with one key are claimed one after the other, in order of T1."""
-
-
-class Idempotency(msgspec.Struct, frozen=True, gc=False):
-    """The once-only mark of a POST, written in the effect's own transaction."""
-
-    key: bytes
-    """16 bytes: BLAKE2b of organization, method, path and the caller's key."""
-    body: bytes
-    """16 bytes: BLAKE2b of the request's body."""
-    auto: bool
-    """Whether the key is one that an SDK made by itself (`auto_…`): kept 15 minutes, others 24 hours."""
-
-
-class Publication(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One message with its deliveries, ready to be kept."""
-
-    message: Message
-    """With id 0; the store gives it one."""
-    revision: int
-    """The application's revision that `births` was matched at."""
-    births: tuple[Birth, ...]
-    idempotency: Idempotency | None = None
-
-
-class Published(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A message that is on disk."""
-
-    message: Message
-    claims: tuple[Claim, ...] = ()
-    """One for each delivery born claimed."""
-    repeated: bool = False
-    """An earlier request with the same idempotency key and body made it; nothing new was kept."""
-
-
-class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a node can take, and of which lanes."""
-
-    now: Instant
-    lease_until: Instant
-    leases_now: Instant | None = None
-    """The present on the axis of leases, which no setting of the clock moves; None if it is `now`."""
-    limit: int
-    """At most so many claims in all."""
-    bytes_max: int = 64_000_000
-    """At most so many bytes of payload in all, but always one delivery."""
-    rooms: Mapping[int, int]
-    """Endpoint id to how many more it may have; a lane with 0 is passed over at once."""
-    lanes: Sequence[int] = ()
-    """Endpoints with a known backlog, visited first and in this order, whatever their lane's time."""
-    new_room: int = 1
-    """Room of a lane that is not in `rooms`."""
-    lost_max: int = 20
-    """After so many lost claims in a row a delivery is parked."""
-    known: Mapping[int, int] = {}
-    """Endpoint id to the revision that the node has; others come back in `Claimed.endpoints`."""
-
-
-class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a claim brought."""
-
-    claims: tuple[Claim, ...]
-    endpoints: tuple[tuple[Application, Endpoint], ...]
-    """Every endpoint of `claims` whose revision is not the one in `ClaimRequest.known`."""
-    backlog: frozenset[int]
-    """Endpoints visited that have more due than they had room for."""
-    next_at: Instant | None
-    """When the next lane falls due; None if none ever does by itself."""
-    lost: int
-    """Leases that had run out; each left an attempt with outcome `unknown`."""
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One attempt and what follows from it."""
-
-    claim: Claim
-    attempt: Attempt
-    verdict: Verdict | None
-    """None keeps the attempt and leaves the delivery as it is (outcome `closed`)."""
-    hold_key: bool = False
-    """On FAILED of an ordered delivery: later ones of its key stay blocked."""
-
-
-class Queue(Protocol):
-    """The data plane: all that the dispatcher sees of a store."""
-
-    async def publish(
-        self, publications: Sequence[Publication]
-    ) -> list[Published | MarketbellError]:
-        """
-        Keep messages with their deliveries; when this returns they are on disk (fsync).
-
-        Each publication has its own verdict, in order: `Published`, or the error for it alone
-        - ConflictError (eventId taken, or idempotency key used with another body), StaleError,
-        NotFoundError (the application is gone). All that were kept were kept in one transaction.
-        A caller that is cancelled does not withdraw its publications.
-
-        Raises OverloadedError, UnavailableError or OutcomeUnknownError for all of them. After
-        the last, born claims are forgotten; their leases bring them back.
-        """
-
-    async def claim(self, request: ClaimRequest) -> Claimed:
-        """
-        Take the right to make the next attempt of due deliveries, fairly over lanes.
-
-        First, leases that have run out become attempts with outcome `unknown` and are due again;
-        after `lost_max` in a row the delivery is parked: it is due never and counted in `parked`.
-        Then `request.lanes`, then lanes in order of their time: from each at most its room, in
-        order of due time. A delivery whose payload is gone is cancelled instead. A claim raises the claim
-        number, and the delivery is nobody else's until `lease_until`. The cost does not grow with
-        the backlog nor with lanes that are not due.
-        """
-
-    async def record(self, results: Sequence[Result]) -> None:
-        """
-        Keep attempts and move their deliveries, in order.
-
-        The attempt is kept whatever else holds: the request did leave this machine. Success is
-        absorbing: a delivery that is not finished becomes `delivered` whichever claim brought it.
-        Every other verdict moves the delivery only while `claim.claim_number` is its latest.
-        Recording one attempt twice (same public id) changes nothing the second time.
-        """
-
-    async def release(self, claims: Sequence[Claim]) -> None:
-        """Give back claims that were not used: due again as before, no step used, no attempt kept."""
-
-    async def hold(self, endpoint_id: int, until: Instant) -> None:
-        """Let a lane rest: nothing of it is claimed through its lane's time before `until`."""
-
-    async def note_health(self, endpoint_id: int, failing_since: Instant | None) -> None:
-        """Keep since when an endpoint has only failed, or that it has not (None)."""
-
-    async def disable_endpoint(self, endpoint_id: int, *, now: Instant) -> None:
-        """Disable because its receiver asked so or failed for too long; no error if it is gone."""
-
-
-# -- the resources: what the control plane sees -------------------------------------------
-
-
-class Once(msgspec.Struct, frozen=True):
-    """Makes one control-plane POST idempotent: its mark, and how its answer is written down."""
-
-    idempotency: Idempotency
-    render: Callable[[object], bytes]
-    """Called inside the transaction with what was made; its bytes answer a repetition."""
-
-
-class Repeated(msgspec.Struct, frozen=True):
-    """An earlier request with the same key and body was answered so."""
-
-    answer: bytes
-
-
-class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """Which slice of a list; ids are public ids, exclusive."""
-
-    limit: int = 50
-    after: str | None = None
-    """The slice begins after this id, in the list's order."""
-    before: str | None = None
-    """The slice ends before this id; the rows come in the list's order all the same."""
-    descending: bool = False
-
-
-class Slice(msgspec.Struct, Generic[T], frozen=True):
-    """A part of a list."""
-
-    data: tuple[T, ...]
-    done: bool
-    """Whether nothing follows in the direction that was asked for."""
-
-
-class ApplicationDraft(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new or changed application is to be."""
-
-    name: str
-    uid: str | None = None
-    metadata: dict[str, str] = {}
-    policy: Policy = Policy()
-    throttle_rate: int | None = None
-
-
-class EndpointDraft(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new or changed endpoint is to be, already checked by control/."""
-
-    url: str
-    uid: str | None = None
-    description: str = ""
-    event_types: frozenset[str] | None = None
-    channels: frozenset[str] | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    metadata: dict[str, str] = {}
-    policy: Policy = Policy()
-    throttle_rate: int | None = None
-    disabled: bool = False
-    paused: bool = False
-    version: int = 1
-    secret: SigningKey | None = None
-    """The current secret of a new endpoint; None on a change keeps what it has."""
-
-
-class EventType(msgspec.Struct, frozen=True, kw_only=True):
-    """An event type that an organization made itself."""
-
-    organization: str
-    name: str
-    description: str
-    schema: bytes | None
-    """JSON Schema that payloads must meet; None for anything."""
-    archived: bool
-    created_at: Instant
-    updated_at: Instant
-
-
-class Subscribers(msgspec.Struct, frozen=True):
-    """An application with all of its endpoints, as of `application.revision`."""
-
-    application: Application
-    endpoints: tuple[Endpoint, ...]
-
-
-class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which messages of a list; None does not filter."""
-
-    event_types: frozenset[str] | None = None
-    channel: str | None = None
-    tag: str | None = None
-    since: Instant | None = None
-    """Created at or after."""
-    until: Instant | None = None
-    """Created before."""
-    with_content: bool = True
-
-
-class AttemptFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which attempts of a list; None does not filter."""
-
-    endpoint_id: int | None = None
-    message_id: int | None = None
-    succeeded: bool | None = None
-    status_code_class: int | None = None
-    """100 to 500; 0 for no answer at all."""
-    event_types: frozenset[str] | None = None
-    channel: str | None = None
-    tag: str | None = None
-    since: Instant | None = None
-    until: Instant | None = None
-    with_content: bool = True
-    """Whether `message.payload` and `attempt.response` come along, else b''."""
-
-
-class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt with what a list of attempts shows beside it."""
-
-    attempt: Attempt
-    message: Message
-    endpoint_public_id: str
-    delivery_state: DeliveryState
-    """Of its delivery, now."""
-    next_at: Instant | None
-    """When its delivery is tried next; None if it is finished or waits for something else than time."""
-
-
-class Applications(Protocol):
-    """Applications of an organization; `ref` is a public id or a uid."""
-
-    async def create_application(
-        self, organization: str, draft: ApplicationDraft, *, now: Instant, once: Once | None = None
-    ) -> Application | Repeated:
-        """A new application. ConflictError if its uid is taken."""
-
-    async def application(self, organization: str, ref: str) -> Application:
-        """One application. NotFoundError."""
-
-    async def applications(self, organization: str, page: Page) -> Slice[Application]:
-        """A slice, in order of creation."""
-
-    async def update_application(
-        self, organization: str, ref: str, draft: ApplicationDraft, *, now: Instant
-    ) -> Application:
-        """Replace what it is. NotFoundError; ConflictError if the new uid is taken."""
-
-    async def delete_application(self, organization: str, ref: str, *, now: Instant) -> None:
-        """Soft delete: its uid is free at once, its endpoints are deleted with it. NotFoundError."""
-
-    async def subscribers(self, organization: str, ref: str) -> Subscribers:
-        """An application and all endpoints of it, read in one snapshot. NotFoundError."""
-
-
-class Endpoints(Protocol):
-    """Endpoints of an application; `ref` is a public id or a uid."""
-
-    async def create_endpoint(
-        self,
-        application_id: int,
-        draft: EndpointDraft,
-        *,
-        now: Instant,
-        endpoints_max: int,
-        once: Once | None = None,
-    ) -> Endpoint | Repeated:
-        """A new endpoint with its lane. ConflictError (uid), LimitReachedError, NotFoundError."""
-
-    async def endpoint(self, application_id: int, ref: str) -> Endpoint:
-        """One endpoint. NotFoundError."""
-
-    async def endpoints(self, application_id: int, page: Page) -> Slice[Endpoint]:
-        """A slice, in order of creation."""
-
-    async def update_endpoint(
-        self, application_id: int, ref: str, draft: EndpointDraft, *, now: Instant
-    ) -> Endpoint:
-        """
-        Replace what it is; in force from the next attempt.
-
-        Disabling or pausing holds its lane; the reverse lets it go on at once with all that
-        waited. NotFoundError; ConflictError if the new uid is taken.
-        """
-
-    async def delete_endpoint(self, application_id: int, ref: str, *, now: Instant) -> None:
-        """Soft delete: nothing more is sent; what is pending is cancelled. NotFoundError."""
-
-    async def rotate_secret(
-        self,
-        application_id: int,
-        ref: str,
-        key: SigningKey,
-        *,
-        overlap_until: Instant,
-        secrets_max: int,
-        now: Instant,
-    ) -> None:
-        """A new current secret; the old one signs along until `overlap_until`. LimitReachedError."""
-
-
-class EventTypes(Protocol):
-    """Event types that an organization made itself."""
-
-    async def create_event_type(
-        self, event_type: EventType, *, once: Once | None = None
-    ) -> EventType | Repeated:
-        """A new event type; an archived one of that name is revived. ConflictError if it is live."""
-
-    async def event_type(self, organization: str, name: str) -> EventType:
-        """One event type. NotFoundError."""
-
-    async def event_types(
-        self, organization: str, page: Page, *, include_archived: bool = False
-    ) -> Slice[EventType]:
-        """A slice, in order of names; `page.after` and `page.before` are names."""
-
-
-class History(Protocol):
-    """Messages, deliveries and attempts, as they are and were."""
-
-    async def message(self, application_id: int, ref: str) -> Message:
-        """One message by public id or eventId, with its payload if it is still kept. NotFoundError."""
-
-    async def messages(
-        self, application_id: int, which: MessageFilter, page: Page
-    ) -> Slice[Message]:
-        """A slice, newest first."""
-
-    async def attempts(
-        self, application_id: int, which: AttemptFilter, page: Page
-    ) -> Slice[AttemptRow]:
-        """A slice of the attempts of one message or of one endpoint, newest first."""
-
-    async def delivery_states(self, message_id: int) -> dict[str, DeliveryState]:
-        """Endpoint public id to the state of this message's delivery to it."""
-
-    async def resend(
-        self,
-        application_id: int,
-        message_ref: str,
-        endpoint_ref: str,
-        *,
-        now: Instant,
-        once: Once | None = None,
-    ) -> Repeated | None:
-        """
-        Make a delivery due now, finished or not, with its whole retry schedule before it.
-
-        It stands outside of any order. NotFoundError; GoneError if the payload is no longer kept;
-        ConflictError if the endpoint is disabled.
-        """
-
-
-class Ages(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things are kept, by default; milliseconds."""
-
-    payloads: Millis
-    attempts: Millis
-    messages: Millis
-
-
-class Pruned(msgspec.Struct, frozen=True, kw_only=True):
-    """What one step of retention removed; `more` says that another step has work at once."""
-
-    payloads: int = 0
-    attempts: int = 0
-    messages: int = 0
-    cancelled: int = 0
-    more: bool = False
-
-
-class Retention(Protocol):
-    """Keeping the store small."""
-
-    async def prune(self, ages: Ages, *, now: Instant, limit: int) -> Pruned:
-        """
-        Remove up to `limit` rows of each kind that are past their age, in one short transaction.
-
-        No payload that an unfinished delivery needs is removed, save those of disabled
-        endpoints, whose deliveries are cancelled then. Deliveries of deleted endpoints are cancelled.
-        """
-
-    async def failing_since(self, before: Instant, limit: int) -> tuple[int, ...]:
-        """Live endpoints that have done nothing but fail since before that instant."""
-
-    async def gauges(self, *, now: Instant) -> Gauges:
-        """What the store knows of the present, cheaply."""
-
-
-class Gauges(msgspec.Struct, frozen=True, kw_only=True):
-    """Present figures for metrics and `health`."""
-
-    oldest_due: Instant | None
-    """Since when the longest waiting claimable lane has been due."""
-    parked: int
-    file_bytes: int
-    log_bytes: int
+    application_id: int
+    endpoint_id: int | None
 
 
 class Store(Queue, Applications, Endpoints, EventTypes, History, Retention, Protocol):
-    """All of it; opened by `open_store(url)`."""
+    """All of it. `sqlite_store.SqliteStore` is the one on an SQLite file."""
 
     def on_change(self, listener: Callable[[Change], None]) -> None:
         """Call back on the event loop after each commit that changed an application or endpoint."""
@@ -490,13 +67,6 @@ class Store(Queue, Applications, Endpoints, EventTypes, History, Retention, Prot
 
     async def aclose(self) -> None:
         """Write what was accepted, then let go of the database."""
-
-
-class Change(msgspec.Struct, frozen=True):
-    """Which configuration has changed; caches forget it."""
-
-    application_id: int
-    endpoint_id: int | None
 
 
 __all__ = [

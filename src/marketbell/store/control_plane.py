@@ -1,0 +1,318 @@
+"""What a store promises the control plane: one small protocol per resource, in prose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from marketbell.model import (
+    Application,
+    Attempt,
+    DeliveryState,
+    Endpoint,
+    Instant,
+    Message,
+    Millis,
+    Policy,
+    SigningKey,
+)
+from marketbell.store.data_plane import Idempotency
+
+T = TypeVar("T")
+
+
+class Once(msgspec.Struct, frozen=True):
+    """Makes one control-plane POST idempotent: its mark, and how its answer is written down."""
+
+    idempotency: Idempotency
+    render: Callable[[object], bytes]
+    """Called inside the transaction with what was made; its bytes answer a repetition."""
+
+
+class Repeated(msgspec.Struct, frozen=True):
+    """An earlier request with the same key and body was answered so."""
+
+    answer: bytes
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Which slice of a list; ids are public ids, exclusive."""
+
+    limit: int = 50
+    after: str | None = None
+    """The slice begins after this id, in the list's order."""
+    before: str | None = None
+    """The slice ends before this id; the rows come in the list's order all the same."""
+    descending: bool = False
+
+
+class Slice(msgspec.Struct, Generic[T], frozen=True):
+    """A part of a list."""
+
+    data: tuple[T, ...]
+    done: bool
+    """Whether nothing follows in the direction that was asked for."""
+
+
+class ApplicationDraft(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new or changed application is to be."""
+
+    name: str
+    uid: str | None = None
+    metadata: dict[str, str] = {}
+    policy: Policy = Policy()
+    throttle_rate: int | None = None
+
+
+class EndpointDraft(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new or changed endpoint is to be, already checked by control/."""
+
+    url: str
+    uid: str | None = None
+    description: str = ""
+    event_types: frozenset[str] | None = None
+    channels: frozenset[str] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    metadata: dict[str, str] = {}
+    policy: Policy = Policy()
+    throttle_rate: int | None = None
+    disabled: bool = False
+    paused: bool = False
+    version: int = 1
+    secret: SigningKey | None = None
+    """The current secret of a new endpoint; None on a change keeps what it has."""
+
+
+class EventType(msgspec.Struct, frozen=True, kw_only=True):
+    """An event type that an organization made itself."""
+
+    organization: str
+    name: str
+    description: str
+    schema: bytes | None
+    """JSON Schema that payloads must meet; None for anything."""
+    archived: bool
+    created_at: Instant
+    updated_at: Instant
+
+
+class Subscribers(msgspec.Struct, frozen=True):
+    """An application with all of its endpoints, as of `application.revision`."""
+
+    application: Application
+    endpoints: tuple[Endpoint, ...]
+
+
+class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which messages of a list; None does not filter."""
+
+    event_types: frozenset[str] | None = None
+    channel: str | None = None
+    tag: str | None = None
+    since: Instant | None = None
+    """Created at or after."""
+    until: Instant | None = None
+    """Created before."""
+    with_content: bool = True
+
+
+class AttemptFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which attempts of a list; None does not filter."""
+
+    endpoint_id: int | None = None
+    message_id: int | None = None
+    succeeded: bool | None = None
+    status_code_class: int | None = None
+    """100 to 500; 0 for no answer at all."""
+    event_types: frozenset[str] | None = None
+    channel: str | None = None
+    tag: str | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    with_content: bool = True
+    """Whether `message.payload` and `attempt.response` come along, else b''."""
+
+
+class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt with what a list of attempts shows beside it."""
+
+    attempt: Attempt
+    message: Message
+    endpoint_public_id: str
+    delivery_state: DeliveryState
+    """Of its delivery, now."""
+    next_at: Instant | None
+    """When its delivery is tried next; None if it is finished or waits for something else than time."""
+
+
+class Applications(Protocol):
+    """Applications of an organization; `ref` is a public id or a uid."""
+
+    async def create_application(
+        self, organization: str, draft: ApplicationDraft, *, now: Instant, once: Once | None = None
+    ) -> Application | Repeated:
+        """A new application. ConflictError if its uid is taken."""
+
+    async def application(self, organization: str, ref: str) -> Application:
+        """One application. NotFoundError."""
+
+    async def applications(self, organization: str, page: Page) -> Slice[Application]:
+        """A slice, in order of creation."""
+
+    async def update_application(
+        self, organization: str, ref: str, draft: ApplicationDraft, *, now: Instant
+    ) -> Application:
+        """Replace what it is. NotFoundError; ConflictError if the new uid is taken."""
+
+    async def delete_application(self, organization: str, ref: str, *, now: Instant) -> None:
+        """Soft delete: its uid is free at once, its endpoints are deleted with it. NotFoundError."""
+
+    async def subscribers(self, organization: str, ref: str) -> Subscribers:
+        """An application and all endpoints of it, read in one snapshot. NotFoundError."""
+
+
+class Endpoints(Protocol):
+    """Endpoints of an application; `ref` is a public id or a uid."""
+
+    async def create_endpoint(
+        self,
+        application_id: int,
+        draft: EndpointDraft,
+        *,
+        now: Instant,
+        endpoints_max: int,
+        once: Once | None = None,
+    ) -> Endpoint | Repeated:
+        """A new endpoint with its lane. ConflictError (uid), LimitReachedError, NotFoundError."""
+
+    async def endpoint(self, application_id: int, ref: str) -> Endpoint:
+        """One endpoint. NotFoundError."""
+
+    async def endpoints(self, application_id: int, page: Page) -> Slice[Endpoint]:
+        """A slice, in order of creation."""
+
+    async def update_endpoint(
+        self, application_id: int, ref: str, draft: EndpointDraft, *, now: Instant
+    ) -> Endpoint:
+        """
+        Replace what it is; in force from the next attempt.
+
+        Disabling or pausing holds its lane; the reverse lets it go on at once with all that
+        waited. NotFoundError; ConflictError if the new uid is taken.
+        """
+
+    async def delete_endpoint(self, application_id: int, ref: str, *, now: Instant) -> None:
+        """Soft delete: nothing more is sent; what is pending is cancelled. NotFoundError."""
+
+    async def rotate_secret(
+        self,
+        application_id: int,
+        ref: str,
+        key: SigningKey,
+        *,
+        overlap_until: Instant,
+        secrets_max: int,
+        now: Instant,
+    ) -> None:
+        """A new current secret; the old one signs along until `overlap_until`. LimitReachedError."""
+
+
+class EventTypes(Protocol):
+    """Event types that an organization made itself."""
+
+    async def create_event_type(
+        self, event_type: EventType, *, once: Once | None = None
+    ) -> EventType | Repeated:
+        """A new event type; an archived one of that name is revived. ConflictError if it is live."""
+
+    async def event_type(self, organization: str, name: str) -> EventType:
+        """One event type. NotFoundError."""
+
+    async def event_types(
+        self, organization: str, page: Page, *, include_archived: bool = False
+    ) -> Slice[EventType]:
+        """A slice, in order of names; `page.after` and `page.before` are names."""
+
+
+class History(Protocol):
+    """Messages, deliveries and attempts, as they are and were."""
+
+    async def message(self, application_id: int, ref: str) -> Message:
+        """One message by public id or eventId, with its payload if it is still kept. NotFoundError."""
+
+    async def messages(
+        self, application_id: int, which: MessageFilter, page: Page
+    ) -> Slice[Message]:
+        """A slice, newest first."""
+
+    async def attempts(
+        self, application_id: int, which: AttemptFilter, page: Page
+    ) -> Slice[AttemptRow]:
+        """A slice of the attempts of one message or of one endpoint, newest first."""
+
+    async def delivery_states(self, message_id: int) -> dict[str, DeliveryState]:
+        """Endpoint public id to the state of this message's delivery to it."""
+
+    async def resend(
+        self,
+        application_id: int,
+        message_ref: str,
+        endpoint_ref: str,
+        *,
+        now: Instant,
+        once: Once | None = None,
+    ) -> Repeated | None:
+        """
+        Make a delivery due now, finished or not, with its whole retry schedule before it.
+
+        It stands outside of any order. NotFoundError; GoneError if the payload is no longer kept;
+        ConflictError if the endpoint is disabled.
+        """
+
+
+class Ages(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things are kept, by default; milliseconds."""
+
+    payloads: Millis
+    attempts: Millis
+    messages: Millis
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """What one step of retention removed; `more` says that another step has work at once."""
+
+    payloads: int = 0
+    attempts: int = 0
+    messages: int = 0
+    cancelled: int = 0
+    more: bool = False
+
+
+class Retention(Protocol):
+    """Keeping the store small."""
+
+    async def prune(self, ages: Ages, *, now: Instant, limit: int) -> Pruned:
+        """
+        Remove up to `limit` rows of each kind that are past their age, in one short transaction.
+
+        No payload that an unfinished delivery needs is removed, save those of disabled
+        endpoints, whose deliveries are cancelled then. Deliveries of deleted endpoints are cancelled.
+        """
+
+    async def failing_since(self, before: Instant, limit: int) -> tuple[int, ...]:
+        """Live endpoints that have done nothing but fail since before that instant."""
+
+    async def gauges(self, *, now: Instant) -> Gauges:
+        """What the store knows of the present, cheaply."""
+
+
+class Gauges(msgspec.Struct, frozen=True, kw_only=True):
+    """Present figures for metrics and `health`."""
+
+    oldest_due: Instant | None
+    """Since when the longest waiting claimable lane has been due."""
+    parked: int
+    file_bytes: int
+    log_bytes: int
