@@ -26,6 +26,10 @@ def test_a_whole_request_is_plain() -> None:
     assert request.headers == {b"host": b"here", b"content-length": b"2", b"x-own": b"two words"}
 
 
+def test_the_connection_header_of_common_clients_is_plain() -> None:
+    assert plain_request(HEAD + b"Connection: Keep-Alive\r\n\r\n{}") is not None
+
+
 def test_its_query_is_kept() -> None:
     data = HEAD.replace(b"/msg ", b"/msg?with_content=false ") + b"\r\n{}"
     request = plain_request(data)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final, Self
-
-import msgspec
 
 from marketbell import ids, signing
 from marketbell.clock import Clock
 from marketbell.delivery.addresses import Networks
 from marketbell.delivery.dialer import DirectDialer, tls_context
 from marketbell.delivery.dispatcher import Dispatcher, DispatchLimits
-from marketbell.delivery.fairness import Lanes, Places
+from marketbell.delivery.fairness import Lanes
 from marketbell.delivery.http1 import Client
 from marketbell.delivery.intake import Acceptance
 from marketbell.delivery.janitor import Duties, Janitor
@@ -27,18 +25,14 @@ from marketbell.errors import StaleError
 from marketbell.model import (
     Application,
     Attempt,
-    Claim,
     DeliveryState,
     Endpoint,
     Instant,
     Message,
     Millis,
     Policy,
-    Verdict,
 )
-from marketbell.observe import Observer
 from marketbell.store.base import (
-    Ages,
     ApplicationDraft,
     AttemptFilter,
     EndpointDraft,
@@ -50,94 +44,15 @@ from marketbell.store.base import (
 from marketbell.store.sealing import Box
 from marketbell.store.sqlite import SqliteOptions
 from marketbell.store.sqlite_store import SqliteStore, WriterLimits
-from marketbell.testing import OK, Answer, FakeClock, Received
+from marketbell.testing import FakeClock
+from support.knobs import AS_A_SERVER, DAY, LOOPBACK, Diary, Knobs, Told
+
+__all__ = ("DAY", "LOOPBACK", "ORGANIZATION", "Diary", "Knobs", "Plane")
 
 ORGANIZATION: Final = "org_tests"
-LOOPBACK: Final = ("127.0.0.0/8",)
-DAY: Final[Millis] = 86_400_000
 
 _PASSES = 40
 """Passes of the loop after which what a commit sets off has begun."""
-
-
-class Knobs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a test may set of the node; the rest is as a server has it."""
-
-    places: Places = Places()
-    networks: Sequence[str] = LOOPBACK
-    names: Mapping[str, Sequence[str]] = {}
-    """Host names and their addresses; looked up anew at every question."""
-    names_ttl_s: float = 30.0
-    timeout: Millis = 3_000
-    max_in_flight: int = 64
-    lease: Millis = 60_000
-    look: Millis = 7 * DAY
-    """So that a due time which is not waited for by itself shows as one that is missed."""
-    retry_after_max: Millis = 3_600_000
-    breaker_failures: int = 10
-    breaker_rest: Millis = 30_000
-    auto_disable_after: Millis = 5 * DAY
-    ages: Ages = Ages(payloads=90 * DAY, attempts=90 * DAY, messages=90 * DAY)
-    idle_s: float = 1.5
-    busy_ms: int = 100
-    """How long the store waits for a lock of another program."""
-    wait_s: float = 2.0
-
-
-AS_A_SERVER: Final = Knobs()
-
-
-class Told(Observer):
-    """An observer that keeps every attempt it is told of."""
-
-    def __init__(self, ring: Callable[[], None]) -> None:
-        super().__init__()
-        self.attempts: list[Attempt] = []
-        self.lost = 0
-        self._ring = ring
-
-    def attempt(
-        self,
-        claim: Claim,
-        attempt: Attempt,
-        verdict: Verdict | None,
-        *,
-        application: Application,
-        endpoint: Endpoint,
-        dialect: str,
-        sent_bytes: int,
-    ) -> None:
-        """See Observer.attempt."""
-        super().attempt(
-            claim,
-            attempt,
-            verdict,
-            application=application,
-            endpoint=endpoint,
-            dialect=dialect,
-            sent_bytes=sent_bytes,
-        )
-        self.attempts.append(attempt)
-        self._ring()
-
-    def lost_claims(self, count: int) -> None:
-        """See Observer.lost_claims."""
-        super().lost_claims(count)
-        self.lost += count
-
-
-class Diary:
-    """A receiver's script that notes when, on a clock, each request came; times from its making."""
-
-    def __init__(self, clock: Clock, answers: Sequence[Answer] = (OK,)) -> None:
-        self.clock = clock
-        self.start = clock.now()
-        self.times: list[Millis] = []
-        self._answers = answers
-
-    def __call__(self, request: Received) -> Answer:
-        self.times.append(self.clock.now() - self.start)
-        return self._answers[min(len(self.times), len(self._answers)) - 1]
 
 
 class Plane:
@@ -419,3 +334,9 @@ class Plane:
         """Where a delivery stands; None if there is none."""
         states = await self.store.delivery_states(message.id)
         return states.get(endpoint.public_id)
+
+    async def states(
+        self, messages: Sequence[Message], endpoint: Endpoint
+    ) -> set[DeliveryState | None]:
+        """Where deliveries of several messages stand."""
+        return {await self.state(message, endpoint) for message in messages}

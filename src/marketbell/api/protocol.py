@@ -20,7 +20,8 @@ _FIELDS: Final = re.compile(
 )
 """Header lines as RFC 9112 section 5 writes them, none of them empty, folded or odd."""
 _TARGET: Final = re.compile(rb"[a-zA-Z0-9\-_./]+")
-_NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"connection"})
+_NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
+_KEPT: Final = b"keep-alive"
 
 
 class PlainRequest(msgspec.Struct, frozen=True, gc=False):
@@ -66,6 +67,7 @@ def plain_request(data: bytes) -> PlainRequest | None:
         or int(length) != len(body)
         or b"host" not in headers
         or not _NOT_PLAIN.isdisjoint(headers)
+        or headers.get(b"connection", _KEPT).lower() != _KEPT
     ):
         return None
     return PlainRequest(application.decode("ascii"), headers, query, body)
