@@ -338,8 +338,9 @@ class Dispatcher:
             await self.recorder.moved(min(0.25, deadline - self._clock.monotonic()))
         broken = self._under_way.all()
         for sending in broken:
+            cancel = sending.cancel
             self._end(sending)
-            sending.cancel()
+            cancel()
         self._under_way.tell()
         if self._ticker is not None:
             self._ticker.cancel()

@@ -70,8 +70,14 @@ class UnderWay:
         self._young.append(sending)
 
     def remove(self, sending: Sending) -> None:
-        """It has ended, or was not begun after all."""
+        """
+        It has ended, or was not begun after all.
+
+        What would cancel it is let go of: it leads to the exchange and back to here, and memory
+        that waits for the garbage collector is cold when it is used again.
+        """
         sending.ended = True
+        sending.cancel = _nothing
         self._all.discard(sending)
 
     def all(self) -> list[Sending]:
