@@ -54,6 +54,7 @@ def main() -> int:
         names = ["limits", *names]
     gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        machine.stay_awake(runner.get_loop())
         for name in names:
             try:
                 runner.run(SCENARIOS[name](bench))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import sys
@@ -37,6 +38,17 @@ def pin(core: int, pid: int = 0) -> bool:
 def cores() -> set[int]:
     """The cores that this process may run on."""
     return set(os.sched_getaffinity(0))
+
+
+def stay_awake(loop: asyncio.AbstractEventLoop) -> None:
+    """
+    Let a loop poll without ever sleeping, for as long as it runs.
+
+    A receiver on the same machine that sleeps between two requests has to be woken for each, and
+    the sender pays for it: 15 to 20 us a request in a virtual machine, more than the request
+    itself. No sender pays that for a receiver on another machine.
+    """
+    loop.call_soon(stay_awake, loop)
 
 
 def in_memory(folder: Path) -> bool:
