@@ -1,4 +1,4 @@
-"""One run of the benchmarks: its options, its helpers' processes, and a measured pass over a server."""
+"""One run of the benchmarks: its options, its child processes, and a measured pass over a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Helper processes of a run, and the receiver in its own process."""
+"""Child processes of a run, and the receiver in its own process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.sink import Sink
 
 @contextlib.asynccontextmanager
 async def child(*arguments: str) -> AsyncIterator[list[int]]:
-    """A helper process of ours, and the ports that it listens on."""
+    """A child process of ours, and the ports that it listens on."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", *arguments, stdout=asyncio.subprocess.PIPE
     )
@@ -29,7 +29,7 @@ async def child(*arguments: str) -> AsyncIterator[list[int]]:
 
 
 async def measured(*arguments: str) -> dict[str, float]:
-    """What a helper process of ours prints as JSON when it is done."""
+    """What a child process of ours prints as JSON when it is done."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", *arguments, stdout=asyncio.subprocess.PIPE
     )
@@ -54,5 +54,5 @@ async def receiver(
 
 
 def core(number: int) -> list[str]:
-    """Arguments that pin a helper process."""
+    """Arguments that pin a child process."""
     return ["--core", str(number)]

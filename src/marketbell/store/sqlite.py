@@ -35,7 +35,7 @@ class SqliteOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the file is used."""
 
     path: Path
-    cache_bytes: int = 32_000_000
+    cache_bytes: int = 20_000_000
     """Page cache of the writing connection; each reader has a quarter of it."""
     readers: int = 2
     busy_ms: int = 2_000
