@@ -54,6 +54,7 @@ def test_its_query_is_kept() -> None:
         HEAD + b"X-Own: a\x00b\r\n\r\n{}",
         HEAD + b"X-Own: a\nb: c\r\n\r\n{}",
         HEAD.replace(b"Content-Length: 2", b"Content-Length: +2") + b"\r\n{}",
+        HEAD.replace(b"Content-Length: 2", b"Content-Length: " + b"0" * 5_000 + b"2") + b"\r\n{}",
         HEAD.replace(b"Host: here\r\n", b"") + b"\r\n{}",
         HEAD.replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\n{}",
         HEAD.replace(b"/msg ", b"/msg/ ") + b"\r\n{}",

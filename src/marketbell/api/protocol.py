@@ -19,6 +19,7 @@ _FIELDS: Final = re.compile(
     rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[ \t]*[\x21-\x7e\x80-\xff][\t\x20-\x7e\x80-\xff]*\r\n)+"
 )
 """Header lines as RFC 9112 section 5 writes them, none of them empty, folded or odd."""
+_LENGTH: Final = re.compile(rb"[0-9]{1,12}")
 _TARGET: Final = re.compile(rb"[a-zA-Z0-9\-_./]+")
 _NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 _KEPT: Final = b"keep-alive"
@@ -63,7 +64,7 @@ def plain_request(data: bytes) -> PlainRequest | None:
     length = headers.get(b"content-length", b"")
     if (
         len(headers) != len(lines)
-        or not length.isdigit()
+        or not _LENGTH.fullmatch(length)
         or int(length) != len(body)
         or b"host" not in headers
         or not _NOT_PLAIN.isdisjoint(headers)
@@ -127,6 +128,8 @@ class PublishProtocol(HttpToolsProtocol):
         answer, request_id = await self.app.publish_plain(
             request.application, request.headers, request.query, request.body
         )
+        if self.flow.write_paused:
+            await self.flow.drain()  # who does not read its answers is not read from either
         self._answering = False
         self.server_state.total_requests += 1
         if self.transport.is_closing():

@@ -153,6 +153,12 @@ def _event_types(part: type[_Part]) -> tuple[EventType, ...]:
                 ),
             ),
         ),
+        *_order_event_types(),
+    )
+
+
+def _order_event_types() -> tuple[EventType, ...]:
+    return (
         EventType(
             name="order.created",
             title="Order created",
