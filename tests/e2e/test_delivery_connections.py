@@ -8,7 +8,7 @@ from typing import Final
 from marketbell.clock import SystemClock
 from marketbell.delivery import reasons
 from marketbell.model import DeliveryState, Outcome, Policy
-from marketbell.testing import CLOSE, OK, Answer, FakeClock, Received, TestReceiver, Then
+from marketbell.testing import CLOSE, HANG, OK, Answer, FakeClock, Received, TestReceiver, Then
 from support.plane import Diary, Knobs, Plane
 
 ERROR: Final = Answer(status=500)
@@ -173,3 +173,18 @@ class TestAddresses:
                 assert attempt.reason.startswith("refused address: ")
                 assert await plane.state(message, endpoint) is DeliveryState.FAILED
             assert shop.connections == 0
+
+
+class TestTheEnd:
+    """A node that stops while a receiver hangs."""
+
+    async def test_what_outlasts_the_drain_is_broken_off(self, tmp_path: Path) -> None:
+        async with TestReceiver([HANG]) as shop, Plane(tmp_path, SystemClock()) as plane:
+            application = await plane.application()
+            await plane.endpoint(application, shop.url)
+            message = await plane.publish(application)
+            await shop.wait_for(1)
+            assert plane.client.connections == 1
+            assert await plane.dispatcher.drain(0.05) == 1
+            await plane.until(lambda: plane.client.connections == 0, limit_s=2)
+            assert await plane.attempts(message) == []
