@@ -62,6 +62,12 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """As in `/api/v1/app/{app_id}`."""
     name: str
     """Such as `v1.application.create`."""
+    summary: str = ""
+    """What it does, in one sentence, for the reference."""
+    takes: type | None = None
+    """The form of its body; None if it has none."""
+    gives: Mapping[int, type | None] = {}
+    """The form of its answer by status code, for what is not an error; None for no body."""
     access: Access
     work: Work
     query: tuple[str, ...] = ()

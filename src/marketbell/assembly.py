@@ -1,0 +1,176 @@
+"""The parts of a node, each made from the settings."""
+
+from __future__ import annotations
+
+from marketbell.clock import Clock
+from marketbell.delivery.dialer import DirectDialer, tls_context
+from marketbell.delivery.dispatcher import Dispatcher, DispatchLimits
+from marketbell.delivery.fairness import Lanes, Places
+from marketbell.delivery.http1 import Client
+from marketbell.delivery.janitor import Duties, Janitor
+from marketbell.delivery.netguard import Networks
+from marketbell.delivery.plan import Planner
+from marketbell.delivery.resolver import Resolver
+from marketbell.delivery.sender import Sender, SendLimits
+from marketbell.dialects.registry import DialectOptions, Registry
+from marketbell.observe import Observer
+from marketbell.settings import Settings
+from marketbell.store.base import Ages
+from marketbell.store.sealing import Box
+from marketbell.store.sqlite import SqliteOptions
+from marketbell.store.sqlite_store import SqliteStore, WriterLimits
+
+
+def open_store(settings: Settings, clock: Clock) -> SqliteStore:
+    """The store that `db` names; this process holds it alone until it is closed."""
+    return SqliteStore(
+        SqliteOptions(
+            path=settings.db_file,
+            cache_bytes=settings.sqlite_cache,
+            readers=settings.readers,
+            payload_retention=settings.payload_retention,
+        ),
+        Box([settings.secrets_key]),
+        clock,
+        WriterLimits(
+            rows_per_transaction=settings.rows_per_transaction,
+            waiting_rows=settings.waiting_rows_max,
+            waiting_bytes=settings.waiting_bytes_max,
+            wait_s=settings.waiting_max / 1000,
+            lost_claims=settings.lost_claims_max,
+        ),
+    )
+
+
+def dialect_options(settings: Settings) -> DialectOptions:
+    """What the settings say to the dialects."""
+    return DialectOptions(
+        ovoko_zone=settings.ovoko_zone,
+        ovoko_id_bridge=settings.ovoko_id_bridge,
+        sellercenter_ids_as_strings=settings.sellercenter_ids_as_strings,
+        cloudevents_source=settings.cloudevents_source,
+    )
+
+
+def open_client(settings: Settings, clock: Clock) -> Client:
+    """The HTTP client of the deliveries."""
+    resolver = Resolver(
+        clock=clock,
+        allowed=networks(settings),
+        limit_s=settings.resolve_timeout / 1000,
+    )
+    return Client(
+        clock=clock,
+        resolver=resolver,
+        dialer=DirectDialer(tls_context(settings.extra_ca)),
+        max_idle=settings.idle_connections_max,
+        idle_s=settings.idle_connection_ms / 1000,
+    )
+
+
+def networks(settings: Settings) -> Networks:
+    """The private ranges that may be called."""
+    return Networks.parse(str(network) for network in settings.allow_networks)
+
+
+def make_dispatcher(
+    settings: Settings,
+    clock: Clock,
+    *,
+    store: SqliteStore,
+    client: Client,
+    registry: Registry,
+    observer: Observer,
+) -> Dispatcher:
+    """The loop that claims, sends and records; not started yet."""
+    sender = Sender(
+        client,
+        clock,
+        SendLimits(
+            resolve_s=settings.resolve_timeout / 1000,
+            connect_s=settings.connect_timeout / 1000,
+            first_byte_s=settings.first_byte_timeout / 1000,
+            header_bytes=settings.answer_headers_max,
+            reply_bytes=settings.reply_kept,
+        ),
+    )
+    planner = Planner(
+        registry,
+        timeout=settings.attempt_timeout,
+        max_in_flight=settings.endpoint_in_flight,
+        networks=networks(settings),
+    )
+    lanes = Lanes(
+        Places(
+            at_work=settings.at_work_max,
+            sockets=settings.sockets_max,
+            unproven_share=settings.unproven_share,
+        ),
+        breaker_failures=settings.breaker_failures,
+        breaker_rest=settings.breaker_rest,
+    )
+    return Dispatcher(
+        store,
+        sender=sender,
+        planner=planner,
+        lanes=lanes,
+        clock=clock,
+        witness=observer,
+        limits=DispatchLimits(
+            lease=settings.lease,
+            retry_after_max=settings.retry_after_max,
+            lost_claims_max=settings.lost_claims_max,
+        ),
+    )
+
+
+def make_janitor(
+    settings: Settings, clock: Clock, store: SqliteStore, observer: Observer
+) -> Janitor:
+    """What keeps the store small and disables endpoints that only fail; not started yet."""
+    return Janitor(
+        store,
+        observer,
+        clock,
+        Duties(
+            ages=Ages(
+                payloads=settings.payload_retention,
+                attempts=settings.attempt_retention,
+                messages=settings.message_retention,
+            ),
+            interval_s=settings.prune_interval / 1000,
+            rows=settings.prune_rows,
+            auto_disable_after=settings.auto_disable_after,
+        ),
+    )
+
+
+def register_gauges(
+    observer: Observer,
+    *,
+    store: SqliteStore,
+    dispatcher: Dispatcher,
+    client: Client,
+    janitor: Janitor,
+    clock: Clock,
+) -> None:
+    """Let the metrics read the present from the parts."""
+
+    def oldest_due() -> float:
+        gauges = janitor.gauges
+        if gauges is None or gauges.oldest_due is None:
+            return 0.0
+        return max(0.0, (clock.now() - gauges.oldest_due) / 1000)
+
+    observer.gauge("marketbell_oldest_due_seconds", oldest_due)
+    observer.gauge("marketbell_in_flight", lambda: dispatcher.in_flight)
+    observer.gauge("marketbell_sockets", lambda: client.connections - client.idle, state="busy")
+    observer.gauge("marketbell_sockets", lambda: client.idle, state="idle")
+    observer.gauge("marketbell_waiting_rows", lambda: store.waiting_rows)
+    observer.gauge(
+        "marketbell_parked_deliveries", lambda: janitor.gauges.parked if janitor.gauges else 0
+    )
+    observer.gauge(
+        "marketbell_database_bytes",
+        lambda: janitor.gauges.file_bytes + janitor.gauges.log_bytes if janitor.gauges else 0,
+    )

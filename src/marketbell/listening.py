@@ -1,0 +1,79 @@
+"""Uvicorn on a socket that is bound before it starts, and stopped without signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import uvicorn
+
+from marketbell.api.protocol import PublishProtocol
+from marketbell.settings import Settings
+
+
+class Server:
+    """Uvicorn on a socket that is bound before it starts, stopped without signals."""
+
+    def __init__(self, server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+        self._server = server
+        self._task = task
+
+    async def stop(self) -> None:
+        """Take no new request, let those under way end."""
+        self._server.should_exit = True
+        await self._task
+
+
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn without its own signal handlers: the command decides what a signal means."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        """Leave signals alone."""
+        yield
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """A listening socket whose protocol is named, so that asyncio turns Nagle's algorithm off."""
+    family, kind, proto, _name, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def serve(app, settings: Settings) -> tuple[Server, str]:  # type: ignore[no-untyped-def]
+    """Serve an ASGI application on `host` and `port`; the running server and its address. OSError."""
+    listener = _listener(settings.host, settings.port)
+    config = uvicorn.Config(
+        app,
+        http=PublishProtocol,
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        date_header=True,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+        h11_max_incomplete_event_size=None,
+        ws="none",
+    )
+    server = _Uvicorn(config)
+    task = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        if task.done():
+            task.result()
+        await asyncio.sleep(0.005)
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return Server(server, task), f"http://{shown}:{port}"

@@ -1,0 +1,104 @@
+"""Settings of what comes in: where the server listens, who may call it, and its limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+from marketbell.settings.values import DAY, KB, MB, MINUTE, Network, Setting
+
+POLICY_KEYS: Final = (
+    "marketbell.dialect",
+    "marketbell.retry-schedule",
+    "marketbell.timeout",
+    "marketbell.max-in-flight",
+    "marketbell.order-by",
+    "marketbell.order-on-failure",
+)
+"""The metadata keys that carry a policy."""
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The address, secrets and tokens, networks, and limits on requests."""
+
+    db: Annotated[
+        str, Setting("text", "The database: `sqlite:///FILE`, or `sqlite:////FULL/PATH`.")
+    ] = "sqlite:///marketbell.db"
+    host: Annotated[str, Setting("text", "The address that the HTTP API listens on.")] = "127.0.0.1"
+    port: Annotated[int, Setting("count", "Its port; 0 takes a free one.", 0, 65_535)] = 8080
+    workers: Annotated[
+        int,
+        Setting(
+            "count",
+            "Server processes. SQLite has exactly one writing process, so more need PostgreSQL.",
+            1,
+            64,
+        ),
+    ] = 1
+
+    jwt_secret: Annotated[
+        bytes,
+        Setting(
+            "secret",
+            "Signs and checks API tokens (HS256); 32 bytes or more.",
+            unset="made, and kept beside the SQLite file in FILE.secrets",
+        ),
+    ] = b""
+    secrets_key: Annotated[
+        bytes,
+        Setting(
+            "secret",
+            "Encrypts the endpoints' secrets at rest; 32 bytes in base64.",
+            unset="made, and kept beside the SQLite file in FILE.secrets",
+        ),
+    ] = b""
+    token_ttl: Annotated[
+        int, Setting("duration", "How long a new token is good for.", MINUTE, 3650 * DAY)
+    ] = 365 * DAY
+
+    allow_networks: Annotated[
+        tuple[Network, ...],
+        Setting(
+            "networks",
+            "Private ranges that may be called all the same, such as `10.0.0.0/8`.",
+            unset="public addresses only",
+        ),
+    ] = ()
+    extra_ca: Annotated[
+        Path | None,
+        Setting(
+            "file",
+            "A PEM file of certificate authorities that are trusted beside the system's.",
+            unset="the system's only",
+        ),
+    ] = None
+
+    body_max: Annotated[
+        int, Setting("size", "The largest request body, and so the largest payload.", KB, 16 * MB)
+    ] = MB
+    batch_messages_max: Annotated[int, Setting("count", "Messages in one batch.", 1, 10_000)] = (
+        1_000
+    )
+    batch_bytes_max: Annotated[
+        int, Setting("size", "The largest body of a batch.", KB, 64 * MB)
+    ] = 4 * MB
+    endpoints_per_application_max: Annotated[
+        int, Setting("count", "Endpoints of one application.", 1, 500)
+    ] = 50
+    metadata_bytes_max: Annotated[
+        int, Setting("size", "Metadata of an application or endpoint, as JSON.", 256, 64 * KB)
+    ] = 4_096
+    secrets_max: Annotated[
+        int, Setting("count", "Live secrets of one endpoint while rotations overlap.", 2, 20)
+    ] = 10
+    portal_may_set: Annotated[
+        tuple[str, ...],
+        Setting(
+            "words",
+            "Policy keys that a seller's own token may set on its endpoints.",
+            choices=POLICY_KEYS,
+            unset="none",
+        ),
+    ] = ()
