@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import TypeVar
 
 from marketbell.model import (
     Application,
@@ -39,26 +36,11 @@ from marketbell.store.base import (
     Slice,
     Subscribers,
 )
-from marketbell.store.sealing import Box
-from marketbell.store.sqlite import SqliteOptions
-from marketbell.store.transaction import Transaction
-
-T = TypeVar("T")
+from marketbell.store.resource import Resource
 
 
-class SqliteResources(ABC):
+class SqliteResources(Resource):
     """Applications, Endpoints, EventTypes, History and Retention over a writer and readers."""
-
-    _box: Box
-    _options: SqliteOptions
-
-    @abstractmethod
-    def _write(self, effect: Callable[[Transaction], T], *, bounded: bool = True) -> Awaitable[T]:
-        """Run a function in a write transaction; its value once that is on disk."""
-
-    @abstractmethod
-    def _read(self, query: Callable[[Transaction], T]) -> Awaitable[T]:
-        """Run a function over one snapshot."""
 
     @cached_property
     def _walks(self) -> retention.Walks:
