@@ -1,0 +1,1 @@
+"""Ovoko: parts, orders and returns, and the API that its sellers call."""

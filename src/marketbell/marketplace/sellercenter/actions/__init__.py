@@ -1,0 +1,1 @@
+"""The actions of Seller Center's API, one module per group."""

@@ -1,0 +1,29 @@
+"""How many feeds a seller may make: fifty at once, then one every two minutes. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from marketbell.model import Instant, Millis
+
+FREE: Final = 50
+"""Feeds that may be made without a pause."""
+PAUSE: Final[Millis] = 120_000
+"""How long it takes until one more may be made: 770 on the first day."""
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """What a seller has left: a full one holds 50 tokens, and one comes back every two minutes."""
+
+    spent_until: Instant
+    """When it would be full again."""
+
+
+def take(bucket: Bucket | None, now: Instant) -> Bucket | None:
+    """The bucket after one more feed, None if there is no token left. None in is a full one."""
+    until = now if bucket is None else max(bucket.spent_until, now)
+    if until - now > (FREE - 1) * PAUSE:
+        return None
+    return Bucket(until + PAUSE)

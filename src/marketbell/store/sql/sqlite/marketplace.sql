@@ -1,0 +1,198 @@
+-- Statements of the marketplaces' things. Conditions that are not asked arrive as null, or as
+-- the widest span of time; what drives each list is in its name.
+
+-- name: entity_by_number
+-- One thing of an application.
+select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+from entity
+where kind = :kind and number = :number and application_id = :application_id;
+
+-- name: entities_by_number
+-- Those of some numbers; few enough to be sorted.
+select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+from entity
+where kind = :kind and number in (select value from json_each(:numbers))
+  and application_id = :application_id
+  and (:keys is null or key in (select value from json_each(:keys)))
+  and (:parent is null or parent = :parent)
+  and (:states is null or state in (select value from json_each(:states)))
+  and created_at >= :created_since and created_at < :created_until
+  and updated_at >= :updated_since and updated_at < :updated_until
+order by
+  case when :down then -created_at else created_at end,
+  case when :down then -number else number end
+limit :limit offset :offset;
+
+-- name: entities_by_key
+-- Those of some keys; few enough to be sorted.
+select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+from entity indexed by entity_key
+where application_id = :application_id and kind = :kind
+  and key in (select value from json_each(:keys)) and key <> ''
+  and (:parent is null or parent = :parent)
+  and (:states is null or state in (select value from json_each(:states)))
+  and created_at >= :created_since and created_at < :created_until
+  and updated_at >= :updated_since and updated_at < :updated_until
+order by
+  case when :down then -created_at else created_at end,
+  case when :down then -number else number end
+limit :limit offset :offset;
+
+-- name: entities_by_parent
+-- Those that belong to one thing; few enough to be sorted.
+select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+from entity indexed by entity_parent
+where application_id = :application_id and kind = :kind and parent = :parent and parent <> 0
+  and (:states is null or state in (select value from json_each(:states)))
+  and created_at >= :created_since and created_at < :created_until
+  and updated_at >= :updated_since and updated_at < :updated_until
+order by
+  case when :down then -created_at else created_at end,
+  case when :down then -number else number end
+limit :limit offset :offset;
+
+-- name: entities_created_up
+-- In order of creation, oldest first.
+select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+from entity indexed by entity_created
+where application_id = :application_id and kind = :kind
+  and (:states is null or state in (select value from json_each(:states)))
+  and created_at >= :created_since and created_at < :created_until
+  and updated_at >= :updated_since and updated_at < :updated_until
+order by created_at, number
+limit :limit offset :offset;
+
+-- name: entities_updated_up
+-- In order of their last change, oldest first.
+select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+from entity indexed by entity_updated
+where application_id = :application_id and kind = :kind
+  and (:states is null or state in (select value from json_each(:states)))
+  and created_at >= :created_since and created_at < :created_until
+  and updated_at >= :updated_since and updated_at < :updated_until
+order by updated_at, number
+limit :limit offset :offset;
+
+-- name: entities_state_up
+-- Of one state in order of creation, oldest first.
+select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+from entity indexed by entity_state
+where application_id = :application_id and kind = :kind and state = :state
+  and created_at >= :created_since and created_at < :created_until
+  and updated_at >= :updated_since and updated_at < :updated_until
+order by created_at, number
+limit :limit offset :offset;
+
+-- name: entities_created_down
+-- In order of creation, newest first.
+select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+from entity indexed by entity_created
+where application_id = :application_id and kind = :kind
+  and (:states is null or state in (select value from json_each(:states)))
+  and created_at >= :created_since and created_at < :created_until
+  and updated_at >= :updated_since and updated_at < :updated_until
+order by created_at desc, number desc
+limit :limit offset :offset;
+
+-- name: entities_updated_down
+-- In order of their last change, newest first.
+select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+from entity indexed by entity_updated
+where application_id = :application_id and kind = :kind
+  and (:states is null or state in (select value from json_each(:states)))
+  and created_at >= :created_since and created_at < :created_until
+  and updated_at >= :updated_since and updated_at < :updated_until
+order by updated_at desc, number desc
+limit :limit offset :offset;
+
+-- name: entities_state_down
+-- Of one state in order of creation, newest first.
+select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+from entity indexed by entity_state
+where application_id = :application_id and kind = :kind and state = :state
+  and created_at >= :created_since and created_at < :created_until
+  and updated_at >= :updated_since and updated_at < :updated_until
+order by created_at desc, number desc
+limit :limit offset :offset;
+
+-- name: entity_counts
+-- How many of each state.
+select state, count(*)
+from entity indexed by entity_state
+where application_id = :application_id and kind = :kind
+  and (:numbers is null or number in (select value from json_each(:numbers)))
+  and (:keys is null or key in (select value from json_each(:keys)))
+  and (:parent is null or parent = :parent)
+  and (:states is null or state in (select value from json_each(:states)))
+  and created_at >= :created_since and created_at < :created_until
+  and updated_at >= :updated_since and updated_at < :updated_until
+group by state;
+
+-- name: entity_revisions
+-- The revisions that are kept of some numbers, and whose they are.
+select number, revision, application_id
+from entity
+where kind = :kind and number in (select value from json_each(:numbers));
+
+-- name: entity_insert
+-- A new thing.
+insert into entity
+  (application_id, kind, number, key, parent, state, revision, body, created_at, updated_at)
+values (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?8, ?9);
+
+-- name: entity_update
+-- A thing as it is from now on.
+update entity
+set key = ?4, parent = ?5, state = ?6, revision = revision + 1, body = ?7, updated_at = ?9
+where kind = ?2 and number = ?3 and application_id = ?1;
+
+-- name: entity_numbers_take
+-- The next numbers of a kind; the last of them.
+insert into entity_number (kind, last) values (:kind, :count)
+on conflict (kind) do update set last = last + excluded.last
+returning last;
+
+-- name: application_alive
+-- Whether an application is there and not deleted.
+select 1 from application where id = :application_id and deleted_at is null;
+
+-- name: credential_insert
+-- A new user name; one of a deleted application makes way.
+insert or replace into credential (application_id, marketplace, user, sealed, created_at)
+values (?1, ?2, ?3, ?4, ?5);
+
+-- name: credential_taken
+-- Whether a user name is taken by an application that is still there.
+select 1
+from credential join application on application.id = credential.application_id
+where marketplace = :marketplace and user = :user and deleted_at is null;
+
+-- name: credential_by_user
+-- Who logs in with a user name.
+select credential.application_id, credential.marketplace, user, sealed, credential.created_at
+from credential join application on application.id = credential.application_id
+where marketplace = :marketplace and user = :user and deleted_at is null;
+
+-- name: credentials_of_application
+-- The user names of an application.
+select application_id, marketplace, user, sealed, created_at
+from credential
+where application_id = :application_id
+order by marketplace, user
+limit 100;
+
+-- name: credential_delete
+-- Take a user name away.
+delete from credential where marketplace = :marketplace and user = :user;
+
+-- name: entities_drop
+-- Things of a deleted application, a bounded number of them.
+delete from entity where (kind, number) in (
+  select kind, number from entity indexed by entity_created
+  where application_id = :application_id limit :limit);
+
+-- name: credentials_drop
+-- User names of a deleted application, a bounded number of them.
+delete from credential where (marketplace, user) in (
+  select marketplace, user from credential indexed by credential_application
+  where application_id = :application_id limit :limit);

@@ -1,0 +1,36 @@
+-- The things of the marketplaces' sandbox, and who may use the marketplaces' own APIs.
+
+create table entity (
+  kind text not null,
+  number integer not null,
+  application_id integer not null references application,
+  key text not null,
+  parent integer not null,
+  state text not null,
+  revision integer not null,
+  body blob not null,
+  created_at integer not null,
+  updated_at integer not null,
+  primary key (kind, number)
+) strict, without rowid;
+create index entity_created on entity (application_id, kind, created_at, number);
+create index entity_updated on entity (application_id, kind, updated_at, number);
+create index entity_state on entity (application_id, kind, state, created_at, number);
+create index entity_key on entity (application_id, kind, key) where key <> '';
+create index entity_parent on entity (application_id, kind, parent) where parent <> 0;
+
+-- The last number that was given out for each kind.
+create table entity_number (
+  kind text primary key,
+  last integer not null
+) strict, without rowid;
+
+create table credential (
+  marketplace text not null,
+  user text not null,
+  application_id integer not null references application,
+  sealed blob not null,
+  created_at integer not null,
+  primary key (marketplace, user)
+) strict, without rowid;
+create index credential_application on credential (application_id);
