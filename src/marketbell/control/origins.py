@@ -1,0 +1,83 @@
+"""Where a request came from, and what the audit log says of it. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+
+from marketbell.control.tokens import Principal
+from marketbell.model import Instant
+from marketbell.settings import Network
+from marketbell.store.base import Origin
+
+Peer: TypeAlias = tuple[str, int] | None
+"""The other end of a connection, as the ASGI server tells it."""
+
+_FORWARDED: Final = b"x-forwarded-for"
+_HOPS_MAX: Final = 32
+_PORT: Final = re.compile(r"(?:\[([^\]]+)\]|([0-9.]+))(?::[0-9]{1,5})?")
+
+
+class Sources:
+    """Tells the address of a client, behind proxies that are trusted and behind none."""
+
+    def __init__(self, trusted: tuple[Network, ...]) -> None:
+        self._trusted = trusted
+
+    def address(self, peer: Peer, headers: Mapping[bytes, bytes]) -> str:
+        """
+        The last address that no trusted proxy has, '' for a socket without one.
+
+        `X-Forwarded-For` is read from its end, each entry only if the one after it is a trusted
+        proxy: what a client wrote there itself is never believed.
+        """
+        if peer is None:
+            return ""
+        address = peer[0]
+        if not self._trusted or not self._trusts(address):
+            return address
+        hops = headers.get(_FORWARDED, b"").decode("latin-1").split(",")
+        for hop in reversed(hops[-_HOPS_MAX:]):
+            found = _PORT.fullmatch(hop.strip())
+            text = (found[1] or found[2]) if found else hop.strip()
+            try:
+                address = str(ipaddress.ip_address(text))
+            except ValueError:
+                return address
+            if not self._trusts(address):
+                return address
+        return address
+
+    def _trusts(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        mapped = getattr(parsed, "ipv4_mapped", None)
+        return any((mapped or parsed) in network for network in self._trusted)
+
+
+def origin_of(
+    principal: Principal,
+    operation: str,
+    *,
+    at: Instant,
+    path: str,
+    parts: Mapping[str, str],
+    address: str,
+    request_id: bytes,
+) -> Origin:
+    """What the audit log says of a request; `parts` are those of the path that vary."""
+    return Origin(
+        organization=principal.organization,
+        actor=principal.actor,
+        operation=operation,
+        at=at,
+        application=parts.get("app_id"),
+        endpoint=parts.get("endpoint_id"),
+        path=path,
+        address=address,
+        request_id=request_id.decode("ascii"),
+    )
