@@ -1,7 +1,8 @@
-"""`marketbell token`: tokens for the management API."""
+"""`marketbell token`: tokens and API keys for the management API, made, listed and revoked."""
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Final
@@ -9,13 +10,24 @@ from typing import Annotated, Final
 import msgspec
 from cyclopts import App, Parameter
 
+from marketbell.cli.credentials import DEFAULT_ORGANIZATION, Credentials, Key, with_credentials
 from marketbell.cli.options import JsonFlag, settings_of
-from marketbell.settings import ensure_secrets
+from marketbell.errors import InvalidError
+from marketbell.settings import BadValueError, read_duration
 
-DEFAULT_ORGANIZATION: Final = "org_23rb8YdGqMT0qIzpgGwdXfHirMu"
-"""Whose token it is when none is named; the one that Svix's own server has."""
+_KEY_LENGTH: Final = 31
+"""Of `mbk_` and 27 characters; a whole key goes on after them."""
 
-token_app = App(name="token", help="Tokens for the management API.")
+token_app = App(name="token", help="Tokens and API keys for the management API.")
+
+Database = Annotated[
+    str | None, Parameter(help="The server's database, with the secrets file beside it.")
+]
+Config = Annotated[Path | None, Parameter(help="The server's TOML file of settings.")]
+Organization = Annotated[
+    str | None,
+    Parameter(help="The organization, such as org_shop; MARKETBELL_TOKEN's own if that is given."),
+]
 
 
 @token_app.command
@@ -25,30 +37,48 @@ def create(
         str, Parameter(help="The organization, such as org_shop; a new one needs nothing else.")
     ] = DEFAULT_ORGANIZATION,
     app: Annotated[
-        str | None, Parameter(help="Good for this application only, by its id app_...")
+        str | None,
+        Parameter(help="Good for this application only, by its id app_...; of a key also by uid."),
     ] = None,
     ttl: Annotated[
-        str | None, Parameter(help="How long it is good for; the setting token_ttl if left out.")
+        str | None,
+        Parameter(help="How long it is good for; token_ttl if left out, and a key for ever."),
     ] = None,
-    db: Annotated[
-        str | None, Parameter(help="The server's database, whose secrets file signs the token.")
+    name: Annotated[
+        str | None, Parameter(help="Make a revocable API key of this name, not a signed token.")
     ] = None,
-    config: Annotated[Path | None, Parameter(help="The server's TOML file of settings.")] = None,
+    scope: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="What the key may do, such as message:write; can be repeated. All if left out."
+        ),
+    ] = (),
+    db: Database = None,
+    config: Config = None,
     json: JsonFlag = False,
 ) -> int:
     """
     Print a token for the management API; the last line is the bare token.
 
     Signed with jwt_secret, or with the secrets file beside the SQLite database, which is made
-    if there is no database yet. The server need not run.
+    if there is no database yet; the server need not run. With --name or --scope it is an API key:
+    made on the server at MARKETBELL_URL, or in the database if no server has it.
     """
-    from marketbell.control.tokens import create_token
-
     settings = settings_of({"db": db, "token_ttl": ttl}, config)
-    if not settings.jwt_secret:
-        settings = ensure_secrets(settings)
+    if name is not None or scope:
+        body: dict[str, object] = {"name": name or "made on the command line"}
+        if scope:
+            body["scopes"] = list(scope)
+        if app is not None:
+            body["appId"] = app
+        if ttl is not None:
+            body["expiry"] = settings.token_ttl // 1000
+        key = with_credentials(settings, org, os.environ, lambda where: where.create(body))
+        return _print_key(key, as_json=json)
+    from marketbell.cli.credentials import signed
+
     now = time.time_ns() // 1_000_000
-    token = create_token(settings.jwt_secret, org, now, settings.token_ttl, app)
+    token = signed(settings, org, now, settings.token_ttl, app)
     expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((now + settings.token_ttl) // 1000))
     if json:
         facts = {"token": token, "org": org, "app": app, "expires": expires}
@@ -57,3 +87,108 @@ def create(
     print(f"# {app or org}, until {expires}")
     print(token)
     return 0
+
+
+@token_app.command(name="list")
+def list_keys(
+    *,
+    org: Organization = None,
+    db: Database = None,
+    config: Config = None,
+    json: JsonFlag = False,
+) -> int:
+    """
+    List the API keys of an organization, without their secrets.
+
+    Signed tokens are not listed: nobody keeps them. Ended keys are there for 90 days.
+    """
+    keys = with_credentials(settings_of({"db": db}, config), org, os.environ, lambda at: at.all())
+    if json:
+        print(msgspec.json.encode(keys).decode())
+        return 0
+    _print_table(keys)
+    return 0
+
+
+@token_app.command
+def revoke(
+    key: Annotated[str | None, Parameter(help="The key, by its id mbk_... or whole.")] = None,
+    *,
+    org: Annotated[
+        str | None,
+        Parameter(
+            help="Revoke every token and key of this organization; with a key or --app, whose it is."
+        ),
+    ] = None,
+    app: Annotated[
+        str | None, Parameter(help="Revoke every token and key of this application, by id or uid.")
+    ] = None,
+    after: Annotated[
+        str | None,
+        Parameter(help="How long they are still good, such as 1h; not at all if left out."),
+    ] = None,
+    db: Database = None,
+    config: Config = None,
+    json: JsonFlag = False,
+) -> int:
+    """
+    Revoke an API key, or everything of an application or an organization that was made before now.
+
+    In force at once, and for good: what is revoked is answered 401.
+    """
+    if key is not None and app is not None:
+        raise InvalidError(("app",), "give a key or --app, not both")
+    if key is None and app is None and org is None:
+        raise InvalidError(("key",), "name a key, --app or --org")
+    after_s = _seconds(after)
+    what = app or org or ""
+
+    def end(where: Credentials) -> None:
+        if key is not None:
+            where.revoke(key[:_KEY_LENGTH], after_s)
+        else:
+            where.revoke_all(app, after_s)
+
+    with_credentials(settings_of({"db": db}, config), org, os.environ, end)
+    what = key[:_KEY_LENGTH] if key is not None else what
+    if json:
+        print(msgspec.json.encode({"revoked": what, "after": after_s}).decode())
+    else:
+        print(f"revoked {what}" + (f", in force in {after_s} s" if after_s else ""))
+    return 0
+
+
+def _seconds(after: str | None) -> int:
+    try:
+        return 0 if after is None else read_duration(after) // 1000
+    except BadValueError as fault:
+        raise InvalidError(("after",), str(fault)) from None
+
+
+def _print_key(key: Key, *, as_json: bool) -> int:
+    if as_json:
+        print(msgspec.json.encode(key).decode())
+        return 0
+    scopes = "everything" if key["scopes"] is None else " ".join(key["scopes"])
+    print(f"# {key['name']}, {key['id']}, may: {scopes}, until {key['expiresAt'] or 'revoked'}")
+    print(key["token"])
+    return 0
+
+
+def _print_table(keys: list[Key]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Key", "Name", "For", "May", "Expires", "Last used", "Revoked")
+    for key in keys:
+        scopes = "everything" if key["scopes"] is None else " ".join(key["scopes"])
+        table.add_row(
+            key["id"],
+            key["name"],
+            key["appId"] or "the organization",
+            scopes,
+            key["expiresAt"] or "never",
+            key["lastUsedAt"] or "never",
+            key["revokedAt"] or "",
+        )
+    Console(width=None, markup=False, highlight=False, emoji=False).print(table)
