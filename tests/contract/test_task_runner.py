@@ -1,0 +1,270 @@
+"""The runner of background tasks over a real store: pace, faults, giving up, and going on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marketbell.control.task_runner import TaskLimits, TaskRunner
+from marketbell.errors import ConflictError, UnavailableError
+from marketbell.model import Application, Endpoint
+from marketbell.store.base import (
+    Page,
+    Selection,
+    Step,
+    Task,
+    TaskDraft,
+    TaskFilter,
+    TaskKind,
+    TaskStatus,
+)
+from marketbell.store.sealing import Box
+from marketbell.store.sqlite import SqliteOptions
+from marketbell.store.sqlite_store import SqliteStore, WriterLimits
+from marketbell.testing import FakeClock
+from marketbell.testing.stores import ORGANIZATION, Scene
+from support.opened import SECRETS_KEY
+
+DAY = 86_400_000
+
+
+class FaultyStore(SqliteStore):
+    """A store whose steps break off as `faults` says, one after the other."""
+
+    faults: list[Exception]
+
+    async def take_step(self, task: Task, step: Step, *, now: int, due_at: int) -> bool:
+        if self.faults:
+            raise self.faults.pop(0)
+        return await super().take_step(task, step, now=now, due_at=due_at)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def faulty(tmp_path: Path, clock: FakeClock) -> AsyncIterator[FaultyStore]:
+    store = FaultyStore(
+        SqliteOptions(path=tmp_path / "a.db"), Box([SECRETS_KEY]), clock, WriterLimits(wait_s=20.0)
+    )
+    store.faults = []
+    yield store
+    await store.aclose()
+
+
+class Stage:
+    """A runner over a store, with a seller of whose messages so many have failed."""
+
+    def __init__(self, store: FaultyStore, clock: FakeClock) -> None:
+        self.store = store
+        self.clock = clock
+        self.woken = 0
+        self.waiting = 0
+        self.application: Application
+        self.endpoint: Endpoint
+
+    @property
+    def scene(self) -> Scene:
+        return Scene(self.store, now=self.clock.now())
+
+    async def fill(self, count: int) -> Task:
+        self.application, self.endpoint = await self.scene.seller()
+        for _ in range(count):
+            (claim,) = (
+                await self.scene.publish(self.application, self.endpoint, lease=60_000)
+            ).claims
+            await self.scene.record(claim, 500)
+        return await self.begin()
+
+    async def begin(self) -> Task:
+        draft = TaskDraft(
+            kind=TaskKind.RECOVER,
+            organization=ORGANIZATION,
+            application_id=self.application.id,
+            endpoint_id=self.endpoint.id,
+            selection=Selection(until=self.clock.now() + 1),
+        )
+        made = await self.store.create_task(draft, now=self.clock.now(), running_max=9)
+        assert isinstance(made, Task)
+        return made
+
+    def runner(self, **limits: Any) -> TaskRunner:
+        def wake() -> None:
+            self.woken += 1
+
+        return TaskRunner(
+            self.store,
+            self.clock,
+            limits=TaskLimits(**{"rows": 4, "made": 2, **limits}),
+            waiting_rows=lambda: self.waiting,
+            wake=wake,
+        )
+
+    async def shown(self, task: Task) -> Task:
+        return await self.store.task(ORGANIZATION, task.public_id)
+
+    async def until(
+        self, condition: Callable[[Task], bool], task: Task, *, passing: int = 500
+    ) -> Task:
+        """The task once it is as it should be; time goes on meanwhile."""
+        async with asyncio.timeout(4):
+            while True:
+                shown = await self.shown(task)
+                if condition(shown):
+                    return shown
+                self.clock.advance(passing)
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def stage(faulty: FaultyStore, clock: FakeClock) -> Stage:
+    return Stage(faulty, clock)
+
+
+def further(made: int, task: Task) -> bool:
+    return task.made > made or over(task)
+
+
+def over(task: Task) -> bool:
+    return task.status is not TaskStatus.RUNNING
+
+
+async def test_a_task_is_run_to_its_end(stage: Stage) -> None:
+    task = await stage.fill(7)
+    runner = stage.runner()
+    runner.start()
+    done = await stage.until(over, task)
+    assert (done.status, done.looked, done.made) == (TaskStatus.FINISHED, 7, 7)
+    assert stage.woken == 4
+    # One that is made while it sleeps is begun at once, without a look at the clock.
+    later = await stage.begin()
+    await stage.until(over, later, passing=0)
+    await runner.stop()
+
+
+async def test_no_step_begins_while_much_waits_for_the_writer(stage: Stage) -> None:
+    task = await stage.fill(3)
+    stage.waiting = 201
+    runner = stage.runner()
+    runner.start()
+    for _ in range(20):
+        await asyncio.sleep(0.005)
+    assert (await stage.shown(task)).claim_number == 0
+    stage.waiting = 200
+    await stage.until(over, task)
+    await runner.stop()
+
+
+async def test_deliveries_are_made_no_faster_than_they_are_sent(stage: Stage) -> None:
+    """So a new message never waits for more than a few that a task has made."""
+    task = await stage.fill(9)
+    runner = stage.runner(ahead=4)
+    runner.start()
+    waiting = await stage.until(lambda task: task.claim_number > 6, task)
+    assert (waiting.status, waiting.made) == (TaskStatus.RUNNING, 4)
+    for _ in range(3):
+        for claim in await stage.scene.claim():
+            await stage.scene.record(claim)
+        waiting = await stage.until(partial(further, waiting.made), task)
+    await stage.until(over, task)
+    await runner.stop()
+    assert (await stage.shown(task)).made == 9
+
+
+async def test_a_store_that_is_away_is_waited_for(stage: Stage) -> None:
+    task = await stage.fill(3)
+    stage.store.faults = [UnavailableError("away") for _ in range(3)]
+    runner = stage.runner(failures=2)
+    runner.start()
+    done = await stage.until(over, task)
+    await runner.stop()
+    assert (done.status, done.made, done.failures) == (TaskStatus.FINISHED, 3, 0)
+
+
+async def test_a_step_that_breaks_off_is_tried_again(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = await stage.fill(3)
+    stage.store.faults = [RuntimeError("a fault of ours")] * 3
+    runner = stage.runner()
+    runner.start()
+    done = await stage.until(over, task)
+    await runner.stop()
+    assert (done.status, done.made) == (TaskStatus.FINISHED, 3)
+    assert "a step of a task broke off" in caplog.text
+
+
+async def test_a_task_whose_steps_all_break_off_fails_with_a_sentence(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = await stage.fill(3)
+    stage.store.faults = [RuntimeError("a fault of ours")] * 3
+    runner = stage.runner(failures=3)
+    runner.start()
+    done = await stage.until(over, task)
+    await runner.stop()
+    assert done.status is TaskStatus.FAILED
+    assert done.error == "3 steps in a row broke off; the server's log says why."
+    assert "task failed" in caplog.text
+
+
+async def test_a_step_that_is_refused_fails_the_task_with_the_reason(stage: Stage) -> None:
+    task = await stage.fill(3)
+    stage.store.faults = [ConflictError("It cannot be.")]
+    runner = stage.runner()
+    assert await runner.look()
+    done = await stage.shown(task)
+    assert (done.status, done.error) == (TaskStatus.FAILED, "It cannot be.")
+
+
+async def test_a_task_of_an_endpoint_that_is_disabled_fails(stage: Stage) -> None:
+    task = await stage.fill(3)
+    runner = stage.runner()
+    assert await runner.look()
+    await stage.scene.update(stage.endpoint, disabled=True)
+    assert await runner.look()
+    done = await stage.shown(task)
+    assert (done.status, done.made) == (TaskStatus.FAILED, 2)
+    assert done.error == "The endpoint is disabled; enable it and start a new task."
+
+
+async def test_another_runner_goes_on_where_one_was_stopped(stage: Stage) -> None:
+    task = await stage.fill(9)
+    first = stage.runner()
+    assert await first.look()
+    assert (await stage.shown(task)).made == 2
+    second = stage.runner()
+    second.start()
+    done = await stage.until(over, task)
+    await second.stop()
+    assert (done.looked, done.made) == (9, 9)
+
+
+async def test_a_stop_ends_a_long_rest(stage: Stage) -> None:
+    runner = stage.runner()
+    runner.start()
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(1):
+        await runner.stop()
+
+
+async def test_what_ended_long_ago_is_forgotten(stage: Stage) -> None:
+    await stage.fill(1)
+    runner = stage.runner(retention=DAY)
+    while await runner.look():
+        continue
+    stage.clock.advance(2 * DAY)
+    runner.start()
+    async with asyncio.timeout(5):
+        while True:
+            if not (await stage.store.tasks(ORGANIZATION, TaskFilter(), Page())).data:
+                break
+            await asyncio.sleep(0.005)
+    await runner.stop()
