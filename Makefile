@@ -37,8 +37,9 @@ format: $(DEV) ## Format and mend what can be mended
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-docs: $(DEV) ## Write docs/settings.md from the table of settings
+docs: $(DEV) ## Write docs/settings.md, and the tables of docs/api.md, from the code
 	$(BIN)/python -m marketbell.settings > docs/settings.md
+	$(BIN)/python -m marketbell.api.reference docs/api.md
 
 bench: $(DEV) ## Measure this machine; prints rates beside the client's own limit
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -56,7 +57,9 @@ $(RUNTIME): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
+# The older SDK stands beside the newer one, for the tests that compare both with the API.
 $(DEV): $(RUNTIME)
 	@echo "installing the development tools ..."
 	@$(BIN)/python -m pip install --quiet --editable . --group dev
+	@$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/svix-1 svix==1.99.1
 	@touch $@

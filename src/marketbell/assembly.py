@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from marketbell.clock import Clock
+from marketbell.control.task_runner import TaskLimits, TaskRunner
 from marketbell.delivery.dialer import DirectDialer, tls_context
 from marketbell.delivery.dispatcher import Dispatcher, DispatchLimits
 from marketbell.delivery.fairness import Lanes, Places
+from marketbell.delivery.follower import Follower, Following
 from marketbell.delivery.http1 import Client
 from marketbell.delivery.janitor import Duties, Janitor
 from marketbell.delivery.netguard import Networks
@@ -29,8 +31,10 @@ def open_store(settings: Settings, clock: Clock) -> SqliteStore:
             cache_bytes=settings.sqlite_cache,
             readers=settings.readers,
             payload_retention=settings.payload_retention,
+            search_s=settings.search_time / 1000,
+            text_search_s=settings.payload_search_time / 1000,
         ),
-        Box([settings.secrets_key]),
+        Box([settings.secrets_key, *settings.secrets_keys_old]),
         clock,
         WriterLimits(
             rows_per_transaction=settings.rows_per_transaction,
@@ -137,11 +141,34 @@ def make_janitor(
                 payloads=settings.payload_retention,
                 attempts=settings.attempt_retention,
                 messages=settings.message_retention,
+                audit=settings.audit_retention,
             ),
             interval_s=settings.prune_interval / 1000,
             rows=settings.prune_rows,
             auto_disable_after=settings.auto_disable_after,
         ),
+    )
+
+
+def make_task_runner(
+    settings: Settings, clock: Clock, store: SqliteStore, dispatcher: Dispatcher
+) -> TaskRunner:
+    """What makes the steps of background tasks; not started yet."""
+    return TaskRunner(
+        store,
+        clock,
+        limits=TaskLimits(retention=settings.task_retention),
+        waiting_rows=lambda: store.waiting_rows,
+        wake=dispatcher.wake,
+    )
+
+
+def make_follower(settings: Settings, clock: Clock, store: SqliteStore) -> Follower:
+    """What adds up figures and notes the words of payloads; not started yet."""
+    return Follower(
+        store,
+        clock,
+        Following(figures_age=settings.figures_retention, texts=settings.payload_search),
     )
 
 

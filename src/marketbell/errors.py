@@ -5,14 +5,18 @@ Every exception that Marketbell raises.
     ├── SettingsError            start-up refused: every fault of the settings in one report
     ├── InvalidError             what the user sent breaks a rule; names the field and the mend (422)
     │   ├── TooLargeError        more bytes than the limit (413)
+    │   ├── HeadTooLargeError    more bytes of headers than the limit (431)
+    │   ├── MalformedError       what came is not HTTP (400)
     │   └── TooSlowError         the request did not come whole in time (408)
     ├── AuthenticationError      no token, or not a good one (401)
     ├── SignatureError           a webhook that nobody we know signed, or too long ago
+    ├── RateLimitedError         too many requests, or too many failed logins (429)
     ├── ForbiddenError           a good token that may not do this (403)
     ├── NotFoundError            no such thing, or not yours (404)
     ├── ConflictError            it exists already, or was used for something else (409)
     │   └── StaleError           the application changed under a publish: match again (never leaves)
     ├── LimitReachedError        a count is full: endpoints, secrets (400)
+    ├── MoveRefusedError         a marketplace's thing cannot make this move now, or not for this actor
     ├── GoneError                what it needs has been removed by retention (400)
     ├── StoreError               the store could not do it; nothing was changed
     │   ├── OverloadedError      too much waits already; try again later (503)
@@ -69,6 +73,18 @@ class TooLargeError(InvalidError):
     code = "payload_too_large"
 
 
+class HeadTooLargeError(InvalidError):
+    """More bytes of request line and headers than the limit allows."""
+
+    code = "head_too_large"
+
+
+class MalformedError(InvalidError):
+    """What came cannot be read as HTTP/1.1."""
+
+    code = "malformed_request"
+
+
 class TooSlowError(InvalidError):
     """The request did not come whole within the time limit."""
 
@@ -85,6 +101,16 @@ class SignatureError(MarketbellError):
     """A webhook's signature is missing, malformed, too old, or of no key that we know."""
 
     code = "signature"
+
+
+class RateLimitedError(MarketbellError):
+    """Too many requests of one token, or too many failed logins; may come again after `retry_after_s`."""
+
+    code = "rate_limited"
+
+    def __init__(self, detail: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class ForbiddenError(MarketbellError):
@@ -115,6 +141,12 @@ class LimitReachedError(MarketbellError):
     """A bounded number of things is used up."""
 
     code = "limit_reached"
+
+
+class MoveRefusedError(MarketbellError):
+    """A life cycle has no such move from this state, or not for this actor; `detail` says why."""
+
+    code = "move_refused"
 
 
 class GoneError(MarketbellError):

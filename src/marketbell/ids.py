@@ -18,6 +18,10 @@ APPLICATION: Final = "app_"
 ENDPOINT: Final = "ep_"
 MESSAGE: Final = "msg_"
 ATTEMPT: Final = "atmpt_"
+TASK: Final = "qtask_"
+NOTICE: Final = "notice_"
+API_KEY: Final = "mbk_"
+AUDIT: Final = "audit_"
 
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CHARACTERS: Final = frozenset(_ALPHABET)
@@ -110,6 +114,23 @@ def is_id(prefix: str, text: str) -> bool:
         and _CHARACTERS.issuperset(body)
         and body <= _GREATEST
     )
+
+
+def of_key(prefix: str, key: int) -> str:
+    """
+    A place in a list as an id: the one of that key, which says nothing of whose row stands there.
+
+    Ids that are made have a later day than it.
+    """
+    return prefix + _base62(key)
+
+
+def key_of(public_id: str) -> int | None:
+    """The reverse of `of_key`; None for an id that was made."""
+    value = 0
+    for character in public_id[-_LENGTH:]:
+        value = value * 62 + _DIGITS[character]
+    return value if value < 1 << 62 else None
 
 
 def _tick(now: Instant) -> int:

@@ -7,7 +7,10 @@ import contextlib
 import socket
 
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from marketbell.api.app import Api
+from marketbell.api.clients import BoundedProtocol, cut_late
 from marketbell.api.protocol import PublishProtocol
 from marketbell.settings import Settings
 
@@ -33,6 +36,12 @@ class _Uvicorn(uvicorn.Server):
         """Leave signals alone."""
         yield
 
+    async def on_tick(self, counter: int) -> bool:
+        """Uvicorn's own duties, ten times a second; and twice a second, an end to late clients."""
+        if counter % 5 == 0:
+            cut_late(self.server_state.connections, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
 
 def _listener(host: str, port: int) -> socket.socket:
     """A listening socket whose protocol is named, so that asyncio turns Nagle's algorithm off."""
@@ -50,12 +59,31 @@ def _listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(app, settings: Settings) -> tuple[Server, str]:  # type: ignore[no-untyped-def]
-    """Serve an ASGI application on `host` and `port`; the running server and its address. OSError."""
-    listener = _listener(settings.host, settings.port)
+class Beside:
+    """Another ASGI application in the same process, within the same bounds on its clients."""
+
+    def __init__(self, app: ASGIApp, api: Api) -> None:
+        self._app = app
+        self.limits = api.limits
+        self.refusal = api.refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self._app(scope, receive, send)
+
+
+async def serve(
+    app: Api | Beside, settings: Settings, *, port: int | None = None
+) -> tuple[Server, str]:
+    """
+    Serve on `host` and `port`; the running server and its address. OSError.
+
+    The management API takes `settings.port` unless one is given.
+    """
+    listener = _listener(settings.host, settings.port if port is None else port)
     config = uvicorn.Config(
         app,
-        http=PublishProtocol,
+        http=BoundedProtocol if isinstance(app, Beside) else PublishProtocol,
         loop="none",
         lifespan="off",
         log_config=None,

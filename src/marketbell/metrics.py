@@ -115,6 +115,11 @@ METRICS: Final[Mapping[str, Metric]] = {
             "marketbell_parked_deliveries", "gauge", (),
             "Deliveries set aside after too many lost claims in a row.",
         ),
+        Metric(
+            "marketbell_payload_search_lag_seconds", "gauge", (),
+            "How far the search of payloads is behind; 0 if it is not, or is not asked for.",
+        ),
+        Metric("marketbell_tasks_running", "gauge", (), "Background tasks that run."),
         Metric("marketbell_database_bytes", "gauge", (), "Size of the database, its log included."),
         Metric(
             "marketbell_pruned_total", "counter", ("kind",),

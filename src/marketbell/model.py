@@ -183,6 +183,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created_at: Instant
     """When it was accepted."""
     payload_expires_at: Instant
+    deliver_at: Instant | None = None
+    """The publisher's `deliverAt`: its deliveries did not fall due before."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """The message's own, sent by dialects that send payloads as they are."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):

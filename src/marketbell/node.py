@@ -7,26 +7,32 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
-from marketbell.api.app import create_app
+from marketbell.api.app import Api, create_app
 from marketbell.assembly import (
     dialect_options,
     make_dispatcher,
+    make_follower,
     make_janitor,
+    make_task_runner,
     open_client,
     open_store,
     register_gauges,
 )
 from marketbell.clock import Clock
+from marketbell.control.crier import Crier
+from marketbell.control.rekeying import rekeying
 from marketbell.delivery.dispatcher import Dispatcher
 from marketbell.dialects.registry import Registry
-from marketbell.listening import serve
+from marketbell.listening import Beside, serve
+from marketbell.marketplace.face import Marketplaces
 from marketbell.observe import Observer, configure_logging, open_spans
+from marketbell.portal.pages import routes as portal_routes
 from marketbell.settings import Settings
 from marketbell.store.sqlite_store import SqliteStore
 
@@ -42,6 +48,12 @@ class Node:
         self.store = store
         self.dispatcher = dispatcher
         self.observer = observer
+        self.marketplaces: Marketplaces
+        """Who acts on the marketplaces; there whether or not they are served."""
+        self.marketplace_url: str | None = None
+        """Where the marketplaces' own APIs answer; None if they are not served."""
+        self.rekeyed: asyncio.Future[None]
+        """Done once everything is sealed with the current key."""
         self._closed = asyncio.Event()
 
     async def wait_closed(self) -> None:
@@ -55,10 +67,17 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def running_node(
-    settings: Settings, clock: Clock, *, registry: Registry | None = None
+    settings: Settings,
+    clock: Clock,
+    *,
+    registry: Registry | None = None,
+    beside: Callable[[Marketplaces], Sequence[BaseRoute]] | None = None,
 ) -> AsyncIterator[Node]:
     """
     A node that serves while the context is open, with complete settings (secrets included).
+
+    The marketplaces' own APIs are served if `marketplace_port` says where, or if `beside` gives
+    routes that stand beside them: then also on a free port.
 
     On leaving: no new requests are taken, what is in flight ends within `drain_timeout`, unsent
     claims are released, and what was accepted is on disk. Raises LockedError, SchemaError,
@@ -91,6 +110,13 @@ async def running_node(
         stack.push_async_callback(dispatcher.drain, settings.drain_timeout / 1000)
         janitor.start()
         stack.push_async_callback(janitor.stop)
+        follower = make_follower(settings, clock, store)
+        observer.gauge("marketbell_payload_search_lag_seconds", lambda: follower.texts_lag_s)
+        follower.start()
+        stack.push_async_callback(follower.stop)
+        rekeyed = await stack.enter_async_context(
+            rekeying(store, needed=bool(settings.secrets_keys_old))
+        )
         app = create_app(
             settings=settings,
             clock=clock,
@@ -100,14 +126,46 @@ async def running_node(
             observer=observer,
             extra_routes=(_metrics_route(observer),),
         )
+        runner = make_task_runner(settings, clock, store, dispatcher)
+        observer.gauge("marketbell_tasks_running", lambda: runner.running)
+        runner.start()
+        stack.push_async_callback(runner.stop)
+        crier = Crier(store, app.services.publisher)
+        store.on_change(lambda _change: crier.ring())
+        crier.start()
+        stack.push_async_callback(crier.stop)
+        app.add(portal_routes(app.services))
         server, url = await serve(app, settings)
+        app.services.site.listening(int(url.rpartition(":")[2]))
         _calm_collector()
         node = Node(url, store, dispatcher, observer)
+        node.rekeyed = rekeyed
+        node.marketplaces = Marketplaces(app.services)
         try:
-            yield node
+            async with _marketplaces(node, app, beside):
+                yield node
         finally:
             await server.stop()
             node.close()
+
+
+@contextlib.asynccontextmanager
+async def _marketplaces(
+    node: Node, app: Api, beside: Callable[[Marketplaces], Sequence[BaseRoute]] | None
+) -> AsyncIterator[None]:
+    """The marketplaces' own APIs on a port of their own, if they are to be served."""
+    settings = app.services.settings
+    if not settings.marketplace_port and beside is None:
+        yield
+        return
+    face = node.marketplaces.app(beside(node.marketplaces) if beside else ())
+    server, node.marketplace_url = await serve(
+        Beside(face, app), settings, port=settings.marketplace_port
+    )
+    try:
+        yield
+    finally:
+        await server.stop()
 
 
 def _calm_collector() -> None:

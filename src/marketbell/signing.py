@@ -170,6 +170,12 @@ def new_secret(random: Callable[[int], bytes] = os.urandom) -> SigningKey:
     return SigningKey(kind=HMAC_SHA256, secret=random(_NEW_BYTES))
 
 
+def new_pair(random: Callable[[int], bytes] = os.urandom) -> SigningKey:
+    """A fresh ed25519 pair, its seed from `random`, by default the operating system's."""
+    seed = random(_SEED_BYTES)
+    return SigningKey(kind=ED25519, secret=seed + _public_half(seed))
+
+
 def _signature(key: SigningKey, content: bytes) -> str:
     if key.kind == HMAC_SHA256:
         digest = hmac.digest(key.secret, content, "sha256")

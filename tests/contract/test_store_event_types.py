@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from marketbell.errors import ConflictError, NotFoundError
+from marketbell.errors import ConflictError, LimitReachedError, NotFoundError
 from marketbell.store.base import EventType, Idempotency, Once, Page, Repeated, Store
 from marketbell.testing.clock import START
 from marketbell.testing.stores import ORGANIZATION
@@ -14,7 +14,7 @@ PARTS = EventType(
     organization=ORGANIZATION,
     name="part.updated",
     description="A part has changed.",
-    schema=b'{"type":"object"}',
+    schemas=b'{"1":{"type":"object"}}',
     archived=False,
     created_at=START,
     updated_at=START,
@@ -29,7 +29,7 @@ def named(name: str, **fields: object) -> EventType:
 async def test_an_event_type_is_read_back_as_it_was_made(store: Store) -> None:
     assert await store.create_event_type(PARTS) == PARTS
     assert await store.event_type(ORGANIZATION, "part.updated") == PARTS
-    bare = named("bare", schema=None, description="")
+    bare = named("bare", schemas=None, description="")
     assert await store.create_event_type(bare) == bare
 
 
@@ -50,7 +50,11 @@ async def test_a_live_name_is_taken(store: Store) -> None:
 async def test_an_archived_name_is_revived(store: Store) -> None:
     await store.create_event_type(named("part.updated", archived=True))
     anew = named(
-        "part.updated", description="Anew.", schema=None, created_at=START + 9, updated_at=START + 9
+        "part.updated",
+        description="Anew.",
+        schemas=None,
+        created_at=START + 9,
+        updated_at=START + 9,
     )
     made = await store.create_event_type(anew)
     assert made == msgspec.structs.replace(anew, created_at=START)
@@ -91,3 +95,57 @@ async def test_a_repeated_creation_is_answered_as_the_first(store: Store) -> Non
     mark = Once(Idempotency(key=b"k" * 16, body=b"b" * 16, auto=True), lambda _made: b"answer")
     assert await store.create_event_type(PARTS, once=mark) == PARTS
     assert await store.create_event_type(PARTS, once=mark) == Repeated(b"answer")
+
+
+async def test_several_are_put_at_once_new_or_not(store: Store) -> None:
+    await store.create_event_type(PARTS)
+    changed = named(
+        "part.updated", description="Other.", archived=True, created_at=START + 9, deprecated=True
+    )
+    fresh = named("a", group_name="g", feature_flags=("f", "e"), schemas=b'{"2":{},"10":{"a":1}}')
+    assert await store.put_event_types([changed, fresh]) is None
+    kept = await store.event_type(ORGANIZATION, "part.updated")
+    assert kept == msgspec.structs.replace(changed, created_at=START)
+    assert await store.event_type(ORGANIZATION, "a") == fresh
+    assert fresh.schema == b'{"a":1}'
+
+
+async def test_so_many_may_be_there(store: Store) -> None:
+    await store.put_event_types([named("a"), named("b")], limit=2)
+    with pytest.raises(LimitReachedError, match="3 event types"):
+        await store.put_event_types([named("a", description="x"), named("c")], limit=2)
+    with pytest.raises(LimitReachedError):
+        await store.create_event_type(named("c"), limit=2)
+    assert (await store.event_type(ORGANIZATION, "a")).description == PARTS.description
+    await store.put_event_types([named("a", description="x")], limit=2)
+    assert (await store.event_type(ORGANIZATION, "a")).description == "x"
+
+
+async def test_one_is_removed_for_good(store: Store) -> None:
+    await store.create_event_type(PARTS)
+    with pytest.raises(NotFoundError):
+        await store.delete_event_type("org_other", PARTS.name)
+    await store.delete_event_type(ORGANIZATION, PARTS.name)
+    with pytest.raises(NotFoundError, match=r"part\.updated"):
+        await store.delete_event_type(ORGANIZATION, PARTS.name)
+    assert (await store.event_types(ORGANIZATION, Page(), include_archived=True)).data == ()
+
+
+async def test_flags_open_what_has_them(store: Store) -> None:
+    for name, flags in (("a", ()), ("b", ("x",)), ("c", ("x", "y")), ("d", ("z",))):
+        await store.create_event_type(named(name, feature_flags=flags))
+
+    async def seen(*flags: str, **page: object) -> str:
+        found = await store.event_types(
+            ORGANIZATION,
+            Page(**page),  # type: ignore[arg-type]
+            feature_flags=frozenset(flags),
+        )
+        return "".join(event_type.name for event_type in found.data)
+
+    assert await seen() == "a"
+    assert await seen("x") == "ab"
+    assert await seen("y", "x") == "abc"
+    assert await seen("y", "x", limit=1, after="b") == "c"
+    assert await seen("z", descending=True) == "da"
+    assert len((await store.event_types(ORGANIZATION, Page())).data) == 4

@@ -298,7 +298,21 @@ async def test_a_slow_attempt_is_found_by_its_time_among_quick_ones(scene: Scene
     assert len(since) == 3
 
 
-async def test_attempts_are_of_a_message_or_of_an_endpoint(store: Store, scene: Scene) -> None:
-    application = await scene.application()
-    with pytest.raises(ValueError, match="by message or by endpoint"):
-        await store.attempts(application.id, AttemptFilter(), Page())
+async def test_the_attempts_of_an_application_are_those_of_all_its_endpoints(scene: Scene) -> None:
+    application, first = await scene.seller()
+    second, deleted = await scene.endpoint(application), await scene.endpoint(application)
+    other, own = await scene.seller()
+    await scene.deliver(other, own)
+    assert await attempts(scene, await scene.application()) == ()
+    made = []
+    for _ in range(40):
+        published = await scene.publish(application, first, second, deleted, lease=60_000)
+        made += [
+            await scene.record(claim, 200 + 100 * number)
+            for number, claim in enumerate(published.claims)
+        ]
+    await scene.store.delete_endpoint(application.id, deleted.public_id, now=scene.now)
+    listed = [row.attempt for row in await attempts(scene, application)]
+    assert listed == made[::-1]
+    refused = [row.attempt for row in await attempts(scene, application, succeeded=False)]
+    assert refused == [one for one in made[::-1] if one.status_code != 200]

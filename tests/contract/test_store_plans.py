@@ -11,24 +11,34 @@ import apsw
 import pytest
 
 from marketbell import ids
-from marketbell.store import history, retention
+from marketbell.store import retention
 from marketbell.store.base import Ages, MessageFilter, Page, Pruned
 from marketbell.store.marks import Marks
 from marketbell.store.migrate import migrate
+from marketbell.store.searching import Searcher
 from marketbell.store.sqlite import SqliteOptions, keep_plans, open_writer
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 from marketbell.testing.clock import START
 
-FILES = ("configuration", "history", "retention")
+FILES = ("configuration", "history", "retention", "search", "statistics", "access")
 EVERY = [(file, name) for file in FILES for name in statements("sqlite", file)]
 DAY = 86_400_000
 AGES = Ages(payloads=10 * DAY, attempts=20 * DAY, messages=30 * DAY)
 
 # Small by their nature: the in-flight, one endpoint's secrets, a parameter, a bounded count.
 MAY_SCAN = ("SCAN json_each VIRTUAL TABLE", "SCAN d USING COVERING INDEX delivery_leased")
-MAY_SORT = ("secrets",)
-MAY_SCAN_ALL = {"parked": ("SCAN (subquery-1)",)}
+MAY_SORT = ("secrets", "destinations")
+# The index of words is asked by its words; what has yet to be added up is read whole.
+WORDS = ("SCAN t VIRTUAL TABLE INDEX",)
+MAY_SCAN_ALL = {
+    "parked": ("SCAN (subquery-1)",),
+    "delivery_now": ("SCAN CONSTANT ROW", "SCAN (subquery-1)"),
+    "messages_worded_down": WORDS,
+    "messages_worded_up": WORDS,
+    "tallies": ("SCAN tally",),
+    "figures": ("SCAN CONSTANT ROW", "SCAN hours"),
+}
 
 DRIVERS = {
     "applications_up": "INDEX application_organization (organization=? AND id>? AND id<?)",
@@ -37,6 +47,9 @@ DRIVERS = {
     "endpoints_up": "INDEX endpoint_application (application_id=? AND id>? AND id<?)",
     "endpoints_down": "INDEX endpoint_application (application_id=? AND id>? AND id<?)",
     "endpoint_id_by_uid": "INDEX endpoint_uid (application_id=? AND uid=?)",
+    "api_keys_up": "INDEX api_key_organization (organization=? AND id>? AND id<?)",
+    "api_keys_down": "INDEX api_key_organization (organization=? AND id>? AND id<?)",
+    "api_keys_unexpired": "INDEX api_key_live (organization=? AND expires_at>?)",
     "event_types_up": "PRIMARY KEY (organization=? AND name>? AND name<?)",
     "event_types_down": "PRIMARY KEY (organization=? AND name>? AND name<?)",
     "message_id_by_event_id": "INDEX message_event_id (application_id=? AND event_id=?)",
@@ -44,6 +57,20 @@ DRIVERS = {
     "messages_down": "INDEX message_application (application_id=? AND id>? AND id<?)",
     "attempts_of_endpoint_up": "INDEX attempt_endpoint (endpoint_id=? AND id>? AND id<?)",
     "attempts_of_endpoint_down": "INDEX attempt_endpoint (endpoint_id=? AND id>? AND id<?)",
+    "messages_labelled_up": "PRIMARY KEY (application_id=? AND label=? AND message_id>?",
+    "messages_labelled_down": "PRIMARY KEY (application_id=? AND label=? AND message_id>?",
+    "messages_anywhere_up": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "messages_anywhere_down": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "attempts_refused_of_endpoint_up": "INDEX attempt_refused (endpoint_id=? AND id>? AND id<?)",
+    "attempts_refused_of_endpoint_down": "INDEX attempt_refused (endpoint_id=? AND id>? AND id<?)",
+    "attempts_anywhere_up": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "attempts_anywhere_down": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "attempts_refused_anywhere_up": "INDEX attempt_refused_anywhere (id>? AND id<?)",
+    "attempts_refused_anywhere_down": "INDEX attempt_refused_anywhere (id>? AND id<?)",
+    "deliveries_of_endpoint_up": "INDEX message_application (application_id=? AND id>? AND id<?)",
+    "deliveries_of_endpoint_down": "INDEX message_application (application_id=? AND id>? AND id<?)",
+    "deliveries_undelivered_up": "INDEX finished_undelivered (endpoint_id=? AND message_id>?",
+    "deliveries_undelivered_down": "INDEX finished_undelivered (endpoint_id=? AND message_id>?",
     "attempts_of_message_up": "INDEX attempt_message (message_id=? AND id>? AND id<?)",
     "attempts_of_message_down": "INDEX attempt_message (message_id=? AND id>? AND id<?)",
     "payloads_between": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
@@ -167,7 +194,7 @@ def planned(request: pytest.FixtureRequest) -> Filled:
 @pytest.mark.parametrize(("file", "name"), EVERY, ids=[name for _file, name in EVERY])
 def test_no_statement_reads_a_whole_table_or_sorts(planned: Filled, file: str, name: str) -> None:
     for line in planned.plan(file, name):
-        allowed = line.startswith(MAY_SCAN) or line in MAY_SCAN_ALL.get(name, ())
+        allowed = line.startswith((*MAY_SCAN, *MAY_SCAN_ALL.get(name, ())))
         assert not line.startswith("SCAN") or allowed, line
         assert "TEMP B-TREE" not in line or name in MAY_SORT, line
         assert "AUTOMATIC" not in line, line
@@ -218,7 +245,7 @@ def test_a_filter_by_time_reads_that_time_only() -> None:
     for since, until in ((end - 10_000, None), (None, START + 1), (START + DAY, START + DAY + 1)):
         which = MessageFilter(since=since, until=until)
         with filled.counted():
-            found = history.messages(filled.transaction, 1, which, Page(limit=50))
+            found = Searcher(filled.transaction, 60.0).messages(1, which, Page(limit=50))
         assert len(found.data) == 1
         assert filled.operations < 3_000
 
@@ -234,7 +261,7 @@ def test_a_page_costs_the_same_wherever_it_begins(place: str) -> None:
     public_id = str(rows[0][0])
     for page in (Page(limit=50, after=public_id), Page(limit=50, before=public_id)):
         with filled.counted():
-            found = history.messages(filled.transaction, 1, MessageFilter(), page)
+            found = Searcher(filled.transaction, 60.0).messages(1, MessageFilter(), page)
         assert len(found.data) == 50
         assert filled.operations < 10_000
 

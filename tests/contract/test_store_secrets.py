@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import apsw
 import pytest
 
+from marketbell.control.rekeying import Rekeyed, rekey
 from marketbell.errors import LimitReachedError, UnavailableError
 from marketbell.model import SigningKey
-from marketbell.store.base import ClaimRequest, Store
+from marketbell.store.base import ClaimRequest, Idempotency, Once, Repeated, Sealed, Store
 from marketbell.store.sealing import Box
 from marketbell.store.sqlite import SqliteOptions
 from marketbell.store.sqlite_store import SqliteStore, WriterLimits
@@ -131,11 +135,13 @@ async def test_so_many_secrets_sign_at_a_time(store: Store, scene: Scene) -> Non
     application = await scene.application()
     endpoint = await scene.endpoint(application)
 
+    fresh = itertools.count(1)
+
     async def rotate(now: int, overlap: int = HOUR) -> None:
         await store.rotate_secret(
             application.id,
             endpoint.public_id,
-            SigningKey(kind="v1", secret=b"n" * 32),
+            SigningKey(kind="v1", secret=b"%032d" % next(fresh)),
             overlap_until=now + overlap,
             secrets_max=3,
             now=now,
@@ -168,3 +174,102 @@ async def test_a_secret_can_be_rotated_though_its_key_was_lost(
         assert (await other.endpoint(application.id, endpoint.public_id)).secrets == (new,)
     finally:
         await other.aclose()
+
+
+async def test_a_rotation_to_the_current_secret_changes_nothing(store: Store, scene: Scene) -> None:
+    application, endpoint = await scene.seller()
+    await store.rotate_secret(
+        application.id,
+        endpoint.public_id,
+        endpoint.secrets[0],
+        overlap_until=START + HOUR,
+        secrets_max=2,
+        now=START,
+    )
+    found = await store.endpoint(application.id, endpoint.public_id)
+    assert (found.secrets, found.revision) == (endpoint.secrets, endpoint.revision)
+
+
+async def test_a_repeated_rotation_happens_once(store: Store, scene: Scene) -> None:
+    application, endpoint = await scene.seller()
+    mark = Once(Idempotency(key=b"k" * 16, body=b"b" * 16, auto=True), lambda _made: b"")
+
+    async def rotate(secret: bytes, once: Once | None) -> Repeated | None:
+        return await store.rotate_secret(
+            application.id,
+            endpoint.public_id,
+            SigningKey(kind="v1", secret=secret),
+            overlap_until=START,
+            secrets_max=2,
+            now=START,
+            once=once,
+        )
+
+    assert await rotate(b"1" * 32, mark) is None
+    await rotate(b"2" * 32, None)
+    assert await rotate(b"1" * 32, mark) == Repeated(b"")
+    found = await store.endpoint(application.id, endpoint.public_id)
+    assert found.secrets[0].secret == b"2" * 32
+
+
+# -- another key ------------------------------------------------------------------------------
+
+OLD, NEW = bytes(range(32)), b"n" * 32
+
+
+@contextlib.asynccontextmanager
+async def opened(file: Path, *keys: bytes) -> AsyncIterator[SqliteStore]:
+    """A store on that file with these secrets keys."""
+    store = SqliteStore(SqliteOptions(path=file), Box(keys), FakeClock(), WriterLimits())
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+async def test_after_a_walk_the_old_key_is_not_needed(tmp_path: Path) -> None:
+    file = tmp_path / "marketbell.db"
+    async with opened(file, OLD) as store:
+        scene = Scene(store)
+        application = await scene.application()
+        before = [
+            await scene.endpoint(
+                application, headers=(("X-Key", f"{number}"),) if number % 2 else ()
+            )
+            for number in range(7)
+        ]
+    async with opened(file, NEW, OLD) as store:
+        assert await rekey(store, step=2) == Rekeyed(resealed=10, unreadable=0)
+        assert await rekey(store, step=2) == Rekeyed(resealed=0, unreadable=0)
+    async with opened(file, NEW) as store:
+        for endpoint in before:
+            assert await store.endpoint(application.id, endpoint.public_id) == endpoint
+
+
+async def test_a_walk_that_is_broken_off_leaves_all_readable(tmp_path: Path) -> None:
+    file = tmp_path / "marketbell.db"
+    async with opened(file, OLD) as store:
+        scene = Scene(store)
+        application = await scene.application()
+        before = [await scene.endpoint(application, headers=(("A", "b"),)) for _ in range(4)]
+    async with opened(file, NEW, OLD) as store:
+        step = await store.reseal(Sealed.SECRETS, after=0, limit=2)
+        assert (step.resealed, step.done) == (2, False)
+    async with opened(file, NEW, OLD) as store:
+        for endpoint in before:
+            assert await store.endpoint(application.id, endpoint.public_id) == endpoint
+        fresh = await Scene(store).endpoint(application)
+        assert (await rekey(store)).resealed == 6
+    async with opened(file, NEW) as store:
+        for endpoint in (*before, fresh):
+            assert await store.endpoint(application.id, endpoint.public_id) == endpoint
+
+
+async def test_what_no_key_opens_is_counted_and_left(tmp_path: Path) -> None:
+    file = tmp_path / "marketbell.db"
+    async with opened(file, b"lost" * 8) as store:
+        application, endpoint = await Scene(store).seller()
+    async with opened(file, NEW, OLD) as store:
+        assert await rekey(store) == Rekeyed(resealed=0, unreadable=1)
+    async with opened(file, b"lost" * 8) as store:
+        assert await store.endpoint(application.id, endpoint.public_id) == endpoint

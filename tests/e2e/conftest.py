@@ -19,7 +19,8 @@ from marketbell.clock import Clock, SystemClock
 from marketbell.control.tokens import create_token
 from marketbell.node import Node, running_node
 from marketbell.settings import Settings, ensure_secrets, load_settings
-from marketbell.testing import OK, Answer, Received, TestReceiver
+from marketbell.testing import OK, Answer, FakeClock, Received, TestReceiver
+from support.conformity import faults
 
 T = TypeVar("T")
 
@@ -33,6 +34,8 @@ class LiveNode:
         self.settings = settings
         self.clock = clock
         self.node: Node
+        self.marketplaces = False
+        """Whether the marketplaces' own APIs are served too, on a free port."""
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
         self._ready = threading.Event()
@@ -54,7 +57,9 @@ class LiveNode:
         """A client with a token, closed with the node."""
         token = self.token(organization, application)
         client = httpx.Client(
-            base_url=f"{self.url}/api/v1", headers={"authorization": f"Bearer {token}"}
+            base_url=f"{self.url}/api/v1",
+            headers={"authorization": f"Bearer {token}"},
+            event_hooks={"response": [_as_documented]},
         )
         return self._resources.enter_context(client)
 
@@ -67,6 +72,11 @@ class LiveNode:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine gives, run on the node's loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def advance(self, time_passed: int) -> None:
+        """Let milliseconds pass on a FakeClock."""
+        assert isinstance(self.clock, FakeClock)
+        self.run(_advanced(self.clock, time_passed))
 
     def settle(self) -> None:
         """Wait until nothing is under way and every attempt is recorded."""
@@ -97,12 +107,32 @@ class LiveNode:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         try:
-            async with running_node(self.settings, self.clock) as self.node:
+            beside = _nothing if self.marketplaces else None
+            async with running_node(self.settings, self.clock, beside=beside) as self.node:
                 self._ready.set()
                 await self._stop.wait()
         except BaseException as error:
             self._failed = error
             self._ready.set()
+
+
+def _as_documented(response: httpx.Response) -> None:
+    """Hold every answer that a test gets against the OpenAPI document."""
+    request = response.request
+    if request.method != "HEAD":
+        told = faults(
+            request.method, request.url.path, response.status_code, response.read()
+        )
+        assert told == [], told
+
+
+async def _advanced(clock: FakeClock, time_passed: int) -> None:
+    clock.advance(time_passed)
+
+
+def _nothing(_marketplaces: object) -> tuple[()]:
+    """Nothing beside the marketplaces' own APIs."""
+    return ()
 
 
 async def _listening(answers: tuple[Answer, ...]) -> TestReceiver:
@@ -112,15 +142,19 @@ async def _listening(answers: tuple[Answer, ...]) -> TestReceiver:
 
 
 @contextlib.contextmanager
-def live_node(folder: Path, clock: Clock | None = None, **changes: object) -> Iterator[LiveNode]:
+def live_node(
+    folder: Path, clock: Clock | None = None, *, marketplaces: bool = False, **changes: object
+) -> Iterator[LiveNode]:
     flags = {
         "db": f"sqlite:///{folder}/node.db",
         "port": "0",
         "allow_networks": "127.0.0.0/8",
         "log_level": "error",
+        "failed_logins_max": "0",
     }
     settings = ensure_secrets(load_settings(flags, {}, None))
     live = LiveNode(msgspec.structs.replace(settings, **changes), clock or SystemClock())
+    live.marketplaces = marketplaces
     live.start()
     try:
         yield live
@@ -195,6 +229,12 @@ def received(live: LiveNode) -> Callable[[TestReceiver, int], list[Received]]:
 
 
 @pytest.fixture
+def own_node() -> Callable[..., contextlib.AbstractContextManager[LiveNode]]:
+    """Starts a node in a folder, with changes to its settings."""
+    return lambda folder, **changes: live_node(folder, **changes)
+
+
+@pytest.fixture
 def closed_store() -> Callable[[Path], contextlib.AbstractContextManager[httpx.Client]]:
     """Serves the application `s` from a store that has been closed under the server."""
 
@@ -221,3 +261,9 @@ def serving() -> Callable[[Path], contextlib.AbstractContextManager[httpx.Client
             yield live.client()
 
     return serve
+
+
+@pytest.fixture(scope="session")
+def node_at() -> Callable[..., contextlib.AbstractContextManager[LiveNode]]:
+    """A node of the test's own: its folder, its clock, and settings that differ."""
+    return live_node

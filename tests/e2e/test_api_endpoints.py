@@ -147,7 +147,14 @@ def test_headers_that_cannot_be_sent_are_refused(
         ("channels", ["x"] * 2),
         ("channels", ["a b"]),
         ("eventTypes", []),
+        ("channels", [f"c{number}" for number in range(11)]),
+        ("eventTypes", [f"e{number}" for number in range(501)]),
         ("rateLimit", 0),
+        ("throttleRate", 65_536),
+        ("throttleRate", 1.5),
+        ("uid", "x" * 257),
+        ("keyType", "rsa"),
+        ("paused", True),
         ("version", 0),
         ("description", "\u0000"),
         ("secret", "whsec_short"),
@@ -170,18 +177,83 @@ def test_a_secret_is_given_made_and_rotated(api: httpx.Client, app: str) -> None
     made(api.post(f"{app}/endpoint", json={"url": URL, "uid": "e", "secret": key}))
     path = f"{app}/endpoint/e/secret"
     assert api.get(path).json() == {"key": key}
-    rotated = made(api.post(f"{path}/rotate", json={}), 200)
-    assert rotated["key"] != key
-    assert api.get(path).json() == rotated
+
+    def rotate(body: dict[str, Any] | None = None, **headers: str) -> httpx.Response:
+        return api.post(f"{path}/rotate", json=body, headers=headers)
+
+    answer = made(rotate({}), 200)
+    assert answer["key"] != key
+    assert api.get(path).json() == answer
     chosen = {"key": "whsec_" + "B" * 32}
-    assert made(api.post(f"{path}/rotate", json=chosen), 200) == chosen
-    assert made(api.post(f"{path}/rotate", json=chosen), 200) == chosen
+    for _ in range(2):
+        assert made(rotate(chosen), 200) == chosen
     assert api.get(path).json() == chosen
-    loc, _ = fault(api.post(f"{path}/rotate", json={"gracePeriodSeconds": 604_801}))
-    assert loc == ["body", "gracePeriodSeconds"]
-    statuses = {api.post(f"{path}/rotate").status_code for _ in range(20)}
-    assert statuses == {200, 400}
-    assert api.post(f"{path}/rotate").json()["code"] == "limit_reached"
+    assert rotate({"key": "C" * 32}).status_code == 200
+    assert api.get(path).json() == {"key": "whsec_" + "C" * 32}
+    for body, field in (
+        ({"gracePeriodSeconds": 604_801}, "gracePeriodSeconds"),
+        ({"gracePeriodSeconds": -1}, "gracePeriodSeconds"),
+        ({"key": "whsec_short"}, "key"),
+        ({"keyType": "rsa"}, "keyType"),
+        ({"key": "whsec_" + "B" * 32, "keyType": "ed25519"}, "keyType"),
+        ({"kind": 1}, "kind"),
+    ):
+        assert fault(rotate(body))[0] == ["body", field]
+    assert {rotate().status_code for _ in range(20)} == {200, 400}
+    assert rotate().json()["code"] == "limit_reached"
+    assert rotate({"gracePeriodSeconds": 0}).status_code == 200
+
+
+def test_a_repeated_rotation_happens_once(api: httpx.Client, app: str) -> None:
+    made(api.post(f"{app}/endpoint", json={"url": URL, "uid": "e"}))
+    path = f"{app}/endpoint/e/secret"
+    once = {"idempotency-key": "k"}
+    first = made(api.post(f"{path}/rotate", json={}, headers=once), 200)
+    assert made(api.post(f"{path}/rotate/", json={}, headers=once), 200) == first
+    assert api.get(path).json() == first
+    other = api.post(f"{path}/rotate", json={"gracePeriodSeconds": 5}, headers=once)
+    assert other.status_code == 409
+
+
+def test_a_pair_is_made_on_request_and_only_its_public_half_is_shown(
+    api: httpx.Client, app: str
+) -> None:
+    made(api.post(f"{app}/endpoint", json={"url": URL, "uid": "e", "keyType": "ed25519"}))
+    path = f"{app}/endpoint/e/secret"
+    first = api.get(path).json()["key"]
+    assert first.startswith("whpk_")
+    assert api.post(f"{path}/rotate", json={"keyType": "ed25519"}).status_code == 200
+    second = api.get(path).json()["key"]
+    assert second.startswith("whpk_")
+    assert second != first
+    assert api.post(f"{path}/rotate", json={"keyType": "hmac256"}).status_code == 200
+    assert api.get(path).json()["key"].startswith("whsec_")
+
+
+def test_a_patched_secret_takes_the_place_of_the_old_one(api: httpx.Client, app: str) -> None:
+    made(api.post(f"{app}/endpoint", json={"url": URL, "uid": "e", "description": "d"}))
+    key = "whsec_" + "A" * 32
+    patched = made(api.patch(f"{app}/endpoint/e", json={"secret": key}), 200)
+    assert patched["description"] == "d"
+    assert api.get(f"{app}/endpoint/e/secret").json() == {"key": key}
+    for bad in (None, "whsec_short"):
+        loc, _ = fault(api.patch(f"{app}/endpoint/e", json={"secret": bad}))
+        assert loc == ["body", "secret"]
+    loc, _ = fault(api.put(f"{app}/endpoint/e", json={"url": URL, "secret": key}))
+    assert loc == ["body", "secret"]
+
+
+def test_the_uid_of_another_is_refused(api: httpx.Client, app: str) -> None:
+    for uid in ("a", "b"):
+        made(api.post(f"{app}/endpoint", json={"url": URL, "uid": uid}))
+    for response in (
+        api.patch(f"{app}/endpoint/a", json={"uid": "b"}),
+        api.put(f"{app}/endpoint/a", json={"url": URL, "uid": "b"}),
+        api.post(f"{app}/endpoint", json={"url": URL, "uid": "b"}),
+    ):
+        assert (response.status_code, response.json()["code"]) == (409, "conflict")
+    assert api.delete(f"{app}/endpoint/b").status_code == 204
+    assert made(api.patch(f"{app}/endpoint/a", json={"uid": "b"}), 200)["uid"] == "b"
 
 
 def test_the_count_of_endpoints_is_limited(api: httpx.Client, app: str) -> None:

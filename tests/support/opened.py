@@ -27,11 +27,13 @@ async def opened(
     *,
     secrets_key: bytes = SECRETS_KEY,
     busy_ms: int = 50,
+    search_s: float = 0.02,
+    text_search_s: float = 0.2,
     **limits: Any,
 ) -> AsyncIterator[SqliteStore]:
     """A store on this file until the end of the block; `limits` are of WriterLimits."""
     store = SqliteStore(
-        SqliteOptions(path=path, busy_ms=busy_ms),
+        SqliteOptions(path=path, busy_ms=busy_ms, search_s=search_s, text_search_s=text_search_s),
         Box([secrets_key]),
         clock or FakeClock(),
         WriterLimits(**{"wait_s": 20.0, **limits}),

@@ -21,7 +21,7 @@ from marketbell.errors import (
 )
 from marketbell.model import Application, Message
 from marketbell.store import applications
-from marketbell.store.base import ApplicationDraft, Change, Publication, Published
+from marketbell.store.base import Announced, ApplicationDraft, Change, Publication, Published
 from marketbell.store.batch import Work, Writer
 from marketbell.store.migrate import migrate
 from marketbell.store.publishing import PublishWork
@@ -46,7 +46,7 @@ class Gated:
         """Set while a commit stands before the closed gate."""
         self.batches: list[int] = []
 
-    def commit(self, works: Sequence[Work]) -> list[Change]:
+    def commit(self, works: Sequence[Work]) -> list[Announced]:
         """See Executor.commit."""
         self.batches.append(len(works))
         if not self.gate.is_set():
@@ -59,7 +59,7 @@ class Gated:
 class Desk:
     """A writer with its gate, and short ways to use both."""
 
-    def __init__(self, path: Path, executor: Gated, writer: Writer, told: list[Change]) -> None:
+    def __init__(self, path: Path, executor: Gated, writer: Writer, told: list[Announced]) -> None:
         self.executor = executor
         self.writer = writer
         self.told = told
@@ -119,7 +119,7 @@ async def open_desk(
 ) -> AsyncIterator[Desk]:
     path = folder / "batch.db"
     executor = Gated(path)
-    told: list[Change] = []
+    told: list[Announced] = []
     writer = Writer(
         executor,
         rows_max=rows_max,

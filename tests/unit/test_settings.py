@@ -79,12 +79,20 @@ def test_toml_then_environment_then_flags_win(tmp_path: Path) -> None:
     assert settings.portal_may_set == ("marketbell.timeout",)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+PAIRED = {"jwt_public_key", "jwt_private_key"}
+"""Good together with others alone; see test_settings_tokens."""
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in PAIRED])
 def test_every_setting_can_be_given_by_flag_variable_and_file(name: str, tmp_path: Path) -> None:
     """The same text means the same in each of the three places."""
     value = {"jwt_secret": "s" * 32, "secrets_key": KEY, "allow_networks": "10.0.0.0/8"}.get(name)
+    if name == "trusted_proxies":
+        value = "10.0.0.0/8"
     if name == "portal_may_set":
         value = "marketbell.timeout"
+    if name == "secrets_keys_old":
+        value = KEY
     if name == "extra_ca":
         pem = tmp_path / "ca.pem"
         pem.write_text("-----BEGIN CERTIFICATE-----\n")
@@ -161,6 +169,7 @@ def test_all_faults_come_in_one_report(tmp_path: Path) -> None:
         ("secrets_key", "AAAA", "has 3 bytes and must have 32"),
         ("secrets_key", "not base64!", "is not base64"),
         ("secrets_key", "x" * 32, "has 24 bytes and must have 32"),
+        ("secrets_keys_old", f"{KEY} AAAA", "has 3 bytes and must have 32"),
         ("db", "postgresql://db/x", "names PostgreSQL, which this version cannot use yet"),
         ("db", "mysql://db/x", "is not a database; write sqlite:///FILE"),
         ("db", "sqlite:///", "names no file"),
@@ -168,6 +177,12 @@ def test_all_faults_come_in_one_report(tmp_path: Path) -> None:
         ("db", 5, "is not text; put it in quotes"),
         ("host", " ", "is empty; write an address"),
         ("otel_endpoint", "localhost:4318", "is not an address"),
+        ("public_url", "https://hooks.example/path", "is not an origin; write scheme, host and port"),
+        ("public_url", "hooks.example", "is not an origin"),
+        ("cors_origins", "https://a.example *", "'*' is not an origin"),
+        ("cors_origins", "https://a.example/", "is not an origin"),
+        ("cors_origins", "null", "is not an origin"),
+        ("trusted_proxies", "proxy.example", "is not a network"),
         ("workers", "2", "more than one worker needs PostgreSQL"),
     ],
 )
@@ -349,7 +364,7 @@ def test_the_soft_limit_of_open_files_is_raised_as_far_as_needed(
 
 def test_a_hard_limit_that_is_too_low_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1_024, 4_096))
-    with pytest.raises(SettingsError, match=r"5320 open files are needed .* 4096"):
+    with pytest.raises(SettingsError, match=r"7320 open files are needed .* 4096"):
         ensure_files(DEFAULTS)
 
 

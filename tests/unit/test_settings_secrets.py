@@ -9,10 +9,17 @@ import stat
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from marketbell.errors import SettingsError
-from marketbell.settings import Settings, ensure_secrets, secrets_file
+from marketbell.settings import (
+    Settings,
+    begin_key_change,
+    end_key_change,
+    ensure_secrets,
+    secrets_file,
+)
 
 
 @pytest.fixture
@@ -117,3 +124,42 @@ def test_all_who_ask_at_the_same_time_get_the_same_secrets(settings: Settings) -
     assert len(got) == 8
     assert len({(one.jwt_secret, one.secrets_key) for one in got}) == 1
     assert [path.name for path in settings.db_file.parent.iterdir()] == ["shop.db.secrets"]
+
+
+def test_another_key_takes_the_place_of_the_kept_one_and_is_forgotten_later(
+    settings: Settings,
+) -> None:
+    before = ensure_secrets(settings)
+    begun = begin_key_change(settings)
+    assert begun.secrets_key != before.secrets_key
+    assert begun.secrets_keys_old == (before.secrets_key,)
+    assert ensure_secrets(settings) == begun
+    assert begin_key_change(settings) == begun
+    assert stat.S_IMODE(secrets_file(settings).stat().st_mode) == 0o600
+    end_key_change(settings)
+    ended = ensure_secrets(settings)
+    assert (ended.secrets_key, ended.secrets_keys_old) == (begun.secrets_key, ())
+    assert ended.jwt_secret == before.jwt_secret
+    assert [path.name for path in secrets_file(settings).parent.iterdir()] == ["shop.db.secrets"]
+
+
+def test_a_key_that_is_a_setting_is_not_changed_here(settings: Settings) -> None:
+    given = msgspec.structs.replace(settings, secrets_key=b"k" * 32)
+    with pytest.raises(SettingsError, match="secrets_keys_old"):
+        begin_key_change(given)
+    assert not secrets_file(settings).exists()
+
+
+def test_old_keys_of_settings_and_file_are_all_there(settings: Settings) -> None:
+    before = ensure_secrets(settings)
+    begin_key_change(settings)
+    given = msgspec.structs.replace(settings, secrets_keys_old=(b"o" * 32,))
+    assert ensure_secrets(given).secrets_keys_old == (b"o" * 32, before.secrets_key)
+
+
+def test_a_file_with_a_damaged_old_key_is_refused(settings: Settings) -> None:
+    ensure_secrets(settings)
+    file = secrets_file(settings)
+    kept = json.loads(file.read_text()) | {"secrets_keys_old": ["x"]}
+    file.write_text(json.dumps(kept))
+    assert "base64" in refusal(settings)

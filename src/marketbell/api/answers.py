@@ -19,11 +19,15 @@ Header: TypeAlias = tuple[bytes, bytes]
 REQUEST_ID: Final = b"x-request-id"
 _SVIX_REQUEST_ID: Final = b"svix-req-id"
 
-_SECURITY: Final[tuple[Header, ...]] = (
+SECURITY: Final[tuple[Header, ...]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
 )
-_JSON: Final[tuple[Header, ...]] = ((b"content-type", b"application/json"), *_SECURITY)
+"""What every answer has that does not say otherwise."""
+_JSON: Final[tuple[Header, ...]] = ((b"content-type", b"application/json"), *SECURITY)
+_SECURITY_LINES: Final = b"".join(b"%b: %b\r\n" % one for one in SECURITY) + REQUEST_ID + b": "
+_JSON_LINES: Final = b"content-type: application/json\r\n" + _SECURITY_LINES
 _GIVEN_ID: Final = re.compile(rb"[a-zA-Z0-9\-_.]{1,64}")
 _ENCODE: Final = msgspec.json.Encoder().encode
 
@@ -66,6 +70,16 @@ class RequestIds:
         return self._prefix + b"%x" % self._count
 
 
+def head_of(answer: Answer, request_id: bytes) -> bytes:
+    """The same headers as `headers_of` as they stand on the wire, each with its end of line."""
+    lines = [_JSON_LINES if answer.body else _SECURITY_LINES, request_id, b"\r\n"]
+    for name, value in answer.headers:
+        lines += (name, b": ", value, b"\r\n")
+    if answer.status != 204:
+        lines.append(b"content-length: %d\r\n" % len(answer.body))
+    return b"".join(lines)
+
+
 async def send_answer(send: Send, answer: Answer, request_id: bytes) -> None:
     """Write an answer with the headers that every answer has."""
     headers = headers_of(answer, request_id)
@@ -76,7 +90,7 @@ async def send_answer(send: Send, answer: Answer, request_id: bytes) -> None:
 def headers_of(answer: Answer, request_id: bytes) -> list[Header]:
     """The headers of an answer, those that every one has among them."""
     headers = [
-        *(_JSON if answer.body else _SECURITY),
+        *(_JSON if answer.body else SECURITY),
         (REQUEST_ID, request_id),
         *answer.headers,
     ]

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Final
 
 import structlog
 from starlette.routing import BaseRoute, Route, Router
 
 from marketbell.api import publish as publishing
+from marketbell.api.access import table_of
 from marketbell.api.answers import Answer, Receive, RequestIds, Scope, Send, send_answer
-from marketbell.api.batch import BATCH
 from marketbell.api.bodies import read_body
-from marketbell.api.call import Access, Call, Operation
+from marketbell.api.call import Call, Operation
+from marketbell.api.cors import Cors
+from marketbell.api.framed import Framed
+from marketbell.api.guard import WITH_BODY, Guard
+from marketbell.api.limits import Limits
 from marketbell.api.problems import not_allowed, problem, server_error
 from marketbell.api.query import Query
-from marketbell.api.routes import operations
+from marketbell.api.reference import files
+from marketbell.api.routes import by_path, documented, operations
+from marketbell.api.wire import NOTHING
 from marketbell.clock import Clock
+from marketbell.control.origins import Peer, Sources, origin_of
 from marketbell.control.services import Services
-from marketbell.control.tokens import Principal, TokenVerifier
+from marketbell.control.tokens import Principal
 from marketbell.delivery.intake import Intake
 from marketbell.dialects.registry import Registry
-from marketbell.errors import ForbiddenError, MarketbellError, NotFoundError
+from marketbell.errors import MarketbellError, NotFoundError
 from marketbell.observe import Observer
 from marketbell.settings import Settings
-from marketbell.store.base import Store
-
-_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
-_NOBODY: Final = Principal("")
+from marketbell.store.base import Store, changing
 
 _LOG_REST_S: Final = 1.0
 
@@ -47,7 +53,7 @@ def create_app(
     """
     The management API over a running store and data plane.
 
-    `settings.jwt_secret` must be there. `extra_routes` stand beside it, such as /metrics.
+    The key that checks tokens must be there. `extra_routes` stand beside it, such as /metrics.
     """
     services = Services.assemble(
         settings=settings,
@@ -57,7 +63,7 @@ def create_app(
         registry=registry,
         observer=observer or Observer(),
     )
-    return Api(services, TokenVerifier(settings.jwt_secret, clock), extra_routes)
+    return Api(services, extra_routes)
 
 
 class Api:
@@ -68,24 +74,30 @@ class Api:
     the router.
     """
 
-    def __init__(
-        self, services: Services, verifier: TokenVerifier, extra_routes: Sequence[BaseRoute] = ()
-    ) -> None:
+    def __init__(self, services: Services, extra_routes: Sequence[BaseRoute] = ()) -> None:
         self.services = services
-        self.verifier = verifier
         self._request_ids = RequestIds()
+        settings = services.settings
+        self._sources = Sources(settings.trusted_proxies)
+        self.guard = Guard(services, self._sources, table_of(operations()))
+        """Who is let in, and who may do what."""
+        self._cors = Cors(settings.cors_origins) if settings.cors_origins else None
+        self.limits = Limits(
+            connections=settings.connections_max,
+            head_bytes=settings.head_max,
+            request_s=settings.request_timeout / 1000,
+        )
+        """What the server bounds before a request is whole."""
         self._failures = 0
         self._logged_at = float("-inf")
-        paths: dict[str, list[Operation]] = {}
-        for operation in operations():
-            paths.setdefault(operation.path, []).append(operation)
-        routes: list[BaseRoute] = []
-        for path, found in paths.items():
-            # An eventId may be `batch` too, so other methods go on to the next route.
-            methods = [one.method for one in found] if path == BATCH else None
-            routes.append(Route(path, _Resource(self, found), methods=methods))
+        routes: list[BaseRoute] = [
+            Route(path, _Resource(self, found), methods=methods)
+            for path, found, methods in by_path(operations())
+        ]
         self._router = Router(
-            [*routes, *extra_routes], redirect_slashes=False, default=self._no_such_path
+            [*routes, *map(self._framed, (*files.routes(documented()), *extra_routes))],
+            redirect_slashes=False,
+            default=self._no_such_path,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,6 +105,13 @@ class Api:
         if scope["type"] != "http":
             await self._router(scope, receive, send)
             return
+        if self._cors is not None:
+            headers = dict(scope["headers"])
+            asked = self._cors.preflight(scope, headers)
+            if asked is not None:
+                await send_answer(send, asked, self._request_ids.of(headers))
+                return
+            send = self._cors.around(scope, headers, send)
         path: str = scope["path"]
         if path[-1:] == "/" and len(path) > 1:
             path = path.rstrip("/") or "/"
@@ -104,18 +123,36 @@ class Api:
                 return
         await self._router(scope, receive, send)
 
+    def add(self, routes: Sequence[BaseRoute]) -> None:
+        """Serve these beside the API too, such as pages that stand on its services."""
+        self._router.routes.extend(map(self._framed, routes))
+
+    def refusal(self, fault: MarketbellError) -> tuple[Answer, bytes]:
+        """The answer to what could not be read as a request, and an id for it."""
+        return problem(fault), self._request_ids.of({})
+
+    def _framed(self, route: BaseRoute) -> BaseRoute:
+        return Framed(route, self._request_ids)
+
     @property
     def body_max(self) -> int:
         """The largest body of one message, in bytes."""
         return self.services.settings.body_max
 
     async def publish_plain(
-        self, application: str, headers: Mapping[bytes, bytes], query: bytes, body: bytes
+        self,
+        application: str,
+        headers: Mapping[bytes, bytes],
+        query: bytes,
+        body: bytes,
+        peer: Peer,
     ) -> tuple[Answer, bytes]:
         """Publish one message whose request was read ahead of ASGI; the answer and the request's id."""
         request_id = self._request_ids.of(headers)
         try:
-            principal = self.verifier.principal(headers.get(b"authorization"))
+            principal = self.guard.gate.known(headers.get(b"authorization"))
+            if principal is None:
+                principal = await self.guard.caller(peer, headers)
             answer = await publishing.publish(
                 self.services,
                 principal,
@@ -123,6 +160,7 @@ class Api:
                 body,
                 query=query,
                 idempotency_key=headers.get(b"idempotency-key"),
+                making=partial(self._making, principal, application, peer, headers, request_id),
             )
         except Exception as fault:
             scope = {"method": "POST", "path": publishing.path_of(application)}
@@ -133,8 +171,11 @@ class Api:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = self._request_ids.of(headers)
         try:
-            principal = self.verifier.principal(headers.get(b"authorization"))
-            body = await read_body(receive, self.body_max, headers)
+            principal = await self.guard.caller(scope["client"], headers)
+            publishing.RULE.check(principal)
+            body = await read_body(
+                receive, self.body_max, headers, within_s=self.limits.request_s
+            )
             if body is None:
                 return
             answer = await publishing.publish(
@@ -144,10 +185,34 @@ class Api:
                 body,
                 query=scope["query_string"],
                 idempotency_key=headers.get(b"idempotency-key"),
+                making=partial(
+                    self._making, principal, application, scope["client"], headers, request_id
+                ),
             )
         except Exception as fault:
             answer = self._failed(fault, scope, request_id)
         await send_answer(send, answer, request_id)
+
+    def _making(
+        self,
+        principal: Principal,
+        application: str,
+        peer: Peer,
+        headers: Mapping[bytes, bytes],
+        request_id: bytes,
+    ) -> AbstractContextManager[None]:
+        """Within it, what publishing changes beside keeping a message is logged."""
+        return changing(
+            origin_of(
+                principal,
+                publishing.OPERATION.name,
+                at=self.services.clock.now(),
+                path=publishing.path_of(application),
+                parts={"app_id": application},
+                address=self._sources.address(peer, headers),
+                request_id=request_id,
+            )
+        )
 
     def _failed(self, fault: Exception, scope: Scope, request_id: bytes) -> Answer:
         if isinstance(fault, MarketbellError):
@@ -161,7 +226,7 @@ class Api:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = self._request_ids.of(headers)
         try:
-            answer = await self._answer(by_method, scope, receive, headers)
+            answer = await self._answer(by_method, scope, receive, headers, request_id)
         except Exception as fault:
             answer = self._failed(fault, scope, request_id)
         if answer is not None:
@@ -173,27 +238,24 @@ class Api:
         scope: Scope,
         receive: Receive,
         headers: dict[bytes, bytes],
+        request_id: bytes,
     ) -> Answer | None:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         operation = by_method.get(method)
         if operation is None:
             return not_allowed(tuple(by_method))
-        principal = _NOBODY
-        if operation.access is not Access.NOBODY:
-            principal = self.verifier.principal(headers.get(b"authorization"))
-            if operation.access is Access.OPERATOR and principal.application is not None:
-                raise ForbiddenError(
-                    "This token is for one application; this takes the organization's token."
-                )
+        principal = await self.guard.caller_of(operation, scope, headers)
         body = b""
-        if method in _WITH_BODY:
+        if method in WITH_BODY:
             limit = self.services.settings.body_max
             if operation.body_max is not None:
                 limit = operation.body_max(self.services)
-            given = await read_body(receive, limit, headers)
+            given = await read_body(receive, limit, headers, within_s=self.limits.request_s)
             if given is None:
                 return None
             body = given
+            if body and operation.takes is None:
+                NOTHING(body)
         call = Call(
             services=self.services,
             principal=principal,
@@ -203,7 +265,19 @@ class Api:
             body=body,
             idempotency_key=headers.get(b"idempotency-key") if method == "POST" else None,
         )
-        return await operation.work(call)
+        if method == "GET":
+            return await operation.work(call)
+        origin = origin_of(
+            principal,
+            operation.name,
+            at=self.services.clock.now(),
+            path=call.url_path,
+            parts=call.path,
+            address=self._sources.address(scope["client"], headers),
+            request_id=request_id,
+        )
+        with changing(origin):
+            return await operation.work(call)
 
     async def _no_such_path(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive

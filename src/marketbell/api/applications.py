@@ -11,7 +11,7 @@ from marketbell import ids
 from marketbell.api.answers import NO_CONTENT, Answer, answer_of
 from marketbell.api.call import Access, Call, Operation
 from marketbell.api.instants import iso
-from marketbell.api.pagination import ORDERED, list_of, page_of
+from marketbell.api.pagination import ORDERED, ListOut, list_of, page_of
 from marketbell.api.wire import Decoder
 from marketbell.control import applications, policy
 from marketbell.control.applications import ApplicationChange
@@ -164,6 +164,9 @@ OPERATIONS: Final = (
         method="POST",
         path=PATH,
         name="v1.application.create",
+        summary="Makes an application; with `get_if_exists=true` gives the one that has the uid.",
+        takes=ApplicationIn,
+        gives={200: ApplicationOut, 201: ApplicationOut},
         access=Access.OPERATOR,
         work=_create,
         query=("get_if_exists",),
@@ -172,6 +175,8 @@ OPERATIONS: Final = (
         method="GET",
         path=PATH,
         name="v1.application.list",
+        summary="Lists applications, oldest first.",
+        gives={200: ListOut[ApplicationOut]},
         access=Access.OPERATOR,
         work=_list,
         query=ORDERED,
@@ -180,6 +185,8 @@ OPERATIONS: Final = (
         method="GET",
         path=ONE,
         name="v1.application.get",
+        summary="One application.",
+        gives={200: ApplicationOut},
         access=Access.APPLICATION,
         work=_get,
     ),
@@ -187,13 +194,20 @@ OPERATIONS: Final = (
         method="PUT",
         path=ONE,
         name="v1.application.update",
+        summary="Replaces it, or makes it under that uid.",
+        takes=ApplicationIn,
+        gives={200: ApplicationOut, 201: ApplicationOut},
         access=Access.OPERATOR,
+        makes_application=True,
         work=_put,
     ),
     Operation(
         method="PATCH",
         path=ONE,
         name="v1.application.patch",
+        summary="Changes what is said.",
+        takes=ApplicationPatch,
+        gives={200: ApplicationOut},
         access=Access.OPERATOR,
         work=_patch,
     ),
@@ -201,6 +215,8 @@ OPERATIONS: Final = (
         method="DELETE",
         path=ONE,
         name="v1.application.delete",
+        summary="Deletes it with its endpoints; its uid is free at once.",
+        gives={204: None},
         access=Access.OPERATOR,
         work=_delete,
     ),

@@ -1,4 +1,4 @@
-"""`/api/v1/app/{app_id}/attempt/…` and what became of one message, on the wire."""
+"""`/api/v1/app/{app_id}/attempt/…`: attempts on the wire."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ import msgspec
 
 from marketbell import ids
 from marketbell.api import messages
-from marketbell.api.answers import EMPTY_OBJECT, Answer, answer_of
-from marketbell.api.call import Access, Call, Operation
-from marketbell.api.endpoints import EndpointOut
-from marketbell.api.endpoints import shown as endpoint_shown
+from marketbell.api.answers import NO_CONTENT, Answer, answer_of
+from marketbell.api.call import Access, Call, Operation, Work
 from marketbell.api.instants import iso
 from marketbell.api.messages import MessageOut, channel_of, tag_of
-from marketbell.api.pagination import PARAMETERS, list_of, page_of
-from marketbell.api.wire import Decoder
+from marketbell.api.pagination import PARAMETERS, ListOut, list_of, page_of
 from marketbell.control import history
-from marketbell.control.history import Destination
 from marketbell.model import DeliveryState, Outcome, Trigger
 from marketbell.store.base import AttemptFilter, AttemptRow, Slice
 
 BY_MESSAGE: Final = "/api/v1/app/{app_id}/attempt/msg/{msg_id}"
 BY_ENDPOINT: Final = "/api/v1/app/{app_id}/attempt/endpoint/{endpoint_id}"
 ONE: Final = "/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}"
-DESTINATIONS: Final = "/api/v1/app/{app_id}/msg/{msg_id}/endpoint"
-RESEND: Final = "/api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend"
+CONTENT: Final = f"{ONE}/content"
+BY_APPLICATION: Final = "/api/v1/app/{app_id}/attempt"
+OF_MESSAGE: Final = "/api/v1/app/{app_id}/msg/{msg_id}/attempt"
+OF_BOTH: Final = "/api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/attempt"
 
 STATUSES: Final = {
     DeliveryState.DELIVERED: (0, "success"),
@@ -42,7 +40,7 @@ _FAIL: Final = STATUSES[DeliveryState.FAILED]
 _TRIGGERS: Final = {Trigger.SCHEDULED: 0, Trigger.MANUAL: 1}
 _CODE_CLASSES: Final = (0, 100, 200, 300, 400, 500)
 
-_FILTERS: Final = (
+FILTERS: Final = (
     *PARAMETERS,
     "status",
     "status_code_class",
@@ -54,6 +52,7 @@ _FILTERS: Final = (
     "expanded_statuses",
     "event_types",
 )
+"""The parameters of a list of attempts."""
 
 
 class MessageAttemptOut(
@@ -80,21 +79,6 @@ class MessageAttemptOut(
     reason: str
     """Our own clause: what went wrong, empty for a success."""
     msg: MessageOut | None = None
-
-
-class MessageEndpointOut(EndpointOut, frozen=True, rename="camel", kw_only=True):
-    """What is shown of an endpoint that a message is for."""
-
-    status: int
-    status_text: str
-    next_attempt: str | None
-
-
-class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a POST that takes none."""
-
-
-_NOTHING: Final = Decoder(_Nothing)
 
 
 def shown(
@@ -124,17 +108,6 @@ def shown(
     )
 
 
-def _destination(destination: Destination) -> MessageEndpointOut:
-    status, text = STATUSES[destination.state]
-    endpoint = msgspec.structs.asdict(endpoint_shown(destination.endpoint))
-    return MessageEndpointOut(
-        **endpoint,
-        status=status,
-        status_text=text,
-        next_attempt=None if destination.next_at is None else iso(destination.next_at),
-    )
-
-
 def _text(response: bytes) -> str:
     try:
         return response.decode()
@@ -142,8 +115,8 @@ def _text(response: bytes) -> str:
         return base64.b64encode(response).decode()
 
 
-def _which(call: Call) -> tuple[AttemptFilter, bool]:
-    """The filters of a list; and whether they leave nothing, since no attempt is ever pending."""
+def which_of(call: Call) -> AttemptFilter | None:
+    """The filters of a list; None if they leave nothing, since no attempt is ever pending."""
     query = call.query
     status = query.number("status", range(5))
     query.flag("expanded_statuses")
@@ -157,45 +130,45 @@ def _which(call: Call) -> tuple[AttemptFilter, bool]:
         until=query.instant("before"),
         with_content=query.flag("with_content", default=True),
     )
-    return which, status not in {None, _SUCCESS[0], _FAIL[0]}
+    return which if status in {None, _SUCCESS[0], _FAIL[0]} else None
 
 
-def _listed(call: Call, part: Slice[AttemptRow], which: AttemptFilter, *, nothing: bool) -> Answer:
-    with_message = call.query.flag("with_msg")
+async def _listed(call: Call, *, message: str | None = None, endpoint: str | None = None) -> Answer:
+    which = which_of(call)
+    with_message = "with_msg" in call.query.known and call.query.flag("with_msg")
+    part = await history.attempts(
+        call.services,
+        call.principal,
+        call.path["app_id"],
+        message=message,
+        endpoint=endpoint,
+        which=which or AttemptFilter(),
+        page=page_of(call.query, ids.ATTEMPT, newest_first=True),
+    )
+    content = which is None or which.with_content
     return answer_of(
         list_of(
-            Slice((), done=True) if nothing else part,
-            lambda row: shown(row, with_content=which.with_content, with_message=with_message),
+            Slice((), done=True) if which is None else part,
+            lambda row: shown(row, with_content=content, with_message=with_message),
             lambda row: row.attempt.public_id,
         )
     )
 
 
 async def _by_message(call: Call) -> Answer:
-    which, nothing = _which(call)
-    part = await history.attempts_of_message(
-        call.services,
-        call.principal,
-        call.path["app_id"],
-        call.path["msg_id"],
-        which=which,
-        page=page_of(call.query, ids.ATTEMPT, newest_first=True),
-        endpoint_ref=call.query.text("endpoint_id"),
-    )
-    return _listed(call, part, which, nothing=nothing)
+    return await _listed(call, message=call.path["msg_id"], endpoint=call.query.text("endpoint_id"))
 
 
 async def _by_endpoint(call: Call) -> Answer:
-    which, nothing = _which(call)
-    part = await history.attempts_of_endpoint(
-        call.services,
-        call.principal,
-        call.path["app_id"],
-        call.path["endpoint_id"],
-        which=which,
-        page=page_of(call.query, ids.ATTEMPT, newest_first=True),
-    )
-    return _listed(call, part, which, nothing=nothing)
+    return await _listed(call, endpoint=call.path["endpoint_id"])
+
+
+async def _by_both(call: Call) -> Answer:
+    return await _listed(call, message=call.path["msg_id"], endpoint=call.path["endpoint_id"])
+
+
+async def _by_application(call: Call) -> Answer:
+    return await _listed(call, endpoint=call.query.text("endpoint_id"))
 
 
 async def _get(call: Call) -> Answer:
@@ -210,71 +183,83 @@ async def _get(call: Call) -> Answer:
     return answer_of(shown(row))
 
 
-async def _destinations(call: Call) -> Answer:
-    part = await history.destinations(
+async def _expunge(call: Call) -> Answer:
+    await history.expunge_response(
         call.services,
         call.principal,
         call.path["app_id"],
         call.path["msg_id"],
-        page_of(call.query, ids.ENDPOINT),
+        call.path["attempt_id"],
     )
-    return answer_of(
-        list_of(part, _destination, lambda destination: destination.endpoint.public_id)
-    )
+    return NO_CONTENT
 
 
-async def _resend(call: Call) -> Answer:
-    if call.body:
-        _NOTHING(call.body)
-    await history.resend(
-        call.services,
-        call.principal,
-        call.path["app_id"],
-        call.path["msg_id"],
-        call.path["endpoint_id"],
-        once=call.once(lambda _made: EMPTY_OBJECT),
+def _list(path: str, name: str, work: Work, summary: str, *more: str) -> Operation:
+    return Operation(
+        method="GET",
+        path=path,
+        name=name,
+        summary=summary,
+        gives={200: ListOut[MessageAttemptOut]},
+        access=Access.APPLICATION,
+        work=work,
+        query=(*FILTERS, *more),
     )
-    return Answer(202, EMPTY_OBJECT)
 
 
 OPERATIONS: Final = (
-    Operation(
-        method="GET",
-        path=BY_MESSAGE,
-        name="v1.message-attempt.list-by-msg",
-        access=Access.APPLICATION,
-        work=_by_message,
-        query=(*_FILTERS, "endpoint_id"),
+    _list(
+        BY_MESSAGE,
+        "v1.message-attempt.list-by-msg",
+        _by_message,
+        "Lists the attempts of a message, newest first.",
+        "endpoint_id",
     ),
-    Operation(
-        method="GET",
-        path=BY_ENDPOINT,
-        name="v1.message-attempt.list-by-endpoint",
-        access=Access.APPLICATION,
-        work=_by_endpoint,
-        query=(*_FILTERS, "with_msg"),
+    _list(
+        BY_ENDPOINT,
+        "v1.message-attempt.list-by-endpoint",
+        _by_endpoint,
+        "Lists the attempts at an endpoint, newest first.",
+        "with_msg",
+    ),
+    _list(
+        BY_APPLICATION,
+        "v1.message-attempt.list-by-app",
+        _by_application,
+        "Lists the attempts at all endpoints of an application, newest first.",
+        "endpoint_id",
+        "with_msg",
+    ),
+    _list(
+        OF_MESSAGE,
+        "v1.message-attempt.list",
+        _by_message,
+        "Lists the attempts of a message, under an older path.",
+        "endpoint_id",
+    ),
+    _list(
+        OF_BOTH,
+        "v1.message-attempt.list-by-endpoint-deprecated",
+        _by_both,
+        "Lists the attempts of a message at one endpoint, under an older path.",
     ),
     Operation(
         method="GET",
         path=ONE,
         name="v1.message-attempt.get",
+        summary="One attempt.",
+        gives={200: MessageAttemptOut},
         access=Access.APPLICATION,
         work=_get,
         query=("expanded_statuses",),
     ),
     Operation(
-        method="GET",
-        path=DESTINATIONS,
-        name="v1.message-attempt.list-attempted-destinations",
+        method="DELETE",
+        path=CONTENT,
+        name="v1.message-attempt.expunge-content",
+        summary="Removes what the receiver answered; `EXPUNGED` stands there from then on.",
+        gives={204: None},
         access=Access.APPLICATION,
-        work=_destinations,
-        query=PARAMETERS,
-    ),
-    Operation(
-        method="POST",
-        path=RESEND,
-        name="v1.message-attempt.resend",
-        access=Access.APPLICATION,
-        work=_resend,
+        work=_expunge,
     ),
 )

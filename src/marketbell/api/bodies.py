@@ -10,36 +10,31 @@ from typing import Final
 from marketbell.api.answers import Receive
 from marketbell.errors import TooLargeError, TooSlowError
 
-BODY_S: Final = 30.0
-"""Seconds in which a body must have come whole."""
 DRAINED_BYTES: Final = 16_000_000
 DRAINED_S: Final = 5.0
 """How much of a body that is too large is read and thrown away, and for how long."""
 
 
-async def read_body(receive: Receive, limit: int, headers: Mapping[bytes, bytes]) -> bytes | None:
+async def read_body(
+    receive: Receive, limit: int, headers: Mapping[bytes, bytes], *, within_s: float
+) -> bytes | None:
     """
     The whole body of a request with these headers, None if the caller went away first.
 
     Raises TooLargeError above `limit` bytes; what else comes is thrown away, for so long that
-    a caller that writes before it reads gets its answer. Raises TooSlowError after 30 s.
+    a caller that writes before it reads gets its answer. Raises TooSlowError after `within_s`.
     """
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit:
         if b"expect" not in headers:
             await _drain(receive)
         raise _too_large(limit)
-    event = await receive()
-    if event["type"] == "http.request" and not event.get("more_body", False):
-        body: bytes = event.get("body", b"")
-        if len(body) > limit:
-            raise _too_large(limit)
-        return body
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(BODY_S):
+        async with asyncio.timeout(within_s):
             while True:
+                event = await receive()
                 if event["type"] != "http.request":
                     return None
                 part: bytes = event.get("body", b"")
@@ -49,10 +44,9 @@ async def read_body(receive: Receive, limit: int, headers: Mapping[bytes, bytes]
                 parts.append(part)
                 if not event.get("more_body", False):
                     return b"".join(parts)
-                event = await receive()
     except TimeoutError:
         raise TooSlowError(
-            ("body",), f"The body did not come whole within {BODY_S:.0f} seconds."
+            ("body",), f"The body did not come whole within {within_s:g} seconds."
         ) from None
     if event.get("more_body", False):
         await _drain(receive)

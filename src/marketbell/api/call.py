@@ -13,7 +13,7 @@ from marketbell.api.query import Query
 from marketbell.control.idempotency import digest_of, mark
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
-from marketbell.store.base import Once
+from marketbell.store.base import Idempotency, Once
 
 
 class Access(enum.StrEnum):
@@ -23,6 +23,8 @@ class Access(enum.StrEnum):
     """It takes none."""
     OPERATOR = "operator"
     """The organization's alone."""
+    TOKEN = "token"  # noqa: S105 - a word
+    """Anybody's that is good, whatever its scopes."""
     APPLICATION = "application"
     """The organization's, and that of the application in the path."""
 
@@ -43,12 +45,15 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     def once(self, render: Callable[[object], bytes]) -> Once | None:
         """What makes this POST happen once, None if the caller gave no key. InvalidError."""
+        idempotency = self.idempotency()
+        return None if idempotency is None else Once(idempotency, render)
+
+    def idempotency(self) -> Idempotency | None:
+        """The mark of this POST, None if the caller gave no key. InvalidError."""
         if self.idempotency_key is None:
             return None
         digest = digest_of(self.body)
-        return Once(
-            mark(self.principal.organization, self.url_path, self.idempotency_key, digest), render
-        )
+        return mark(self.principal.organization, self.url_path, self.idempotency_key, digest)
 
 
 Work: TypeAlias = Callable[[Call], Awaitable[Answer]]
@@ -69,6 +74,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     gives: Mapping[int, type | None] = {}
     """The form of its answer by status code, for what is not an error; None for no body."""
     access: Access
+    scope: str | None = None
+    """What an API key with scopes must have; None for what the name and the method tell."""
+    makes_application: bool = False
+    """Whether it may make the application that its path names."""
     work: Work
     query: tuple[str, ...] = ()
     """The parameters of its query string."""

@@ -52,6 +52,8 @@ class EndpointSecretRotateIn(
 
     key: str | None = None
     grace_period_seconds: int | None = None
+    key_type: str | None = None
+    """`hmac256` or `ed25519`: what is made if no key is given."""
 
 
 _HEADERS: Final = Decoder(EndpointHeadersIn)
@@ -99,19 +101,19 @@ async def _get_secret(call: Call) -> Answer:
 
 async def _rotate(call: Call) -> Answer:
     form = _ROTATE(call.body or b"{}")
-    key = await secrets.rotate(
+    grace_s = form.grace_period_seconds
+    await secrets.rotate(
         call.services,
         call.principal,
         call.path["app_id"],
         call.path["endpoint_id"],
         key=form.key,
-        grace_s=(
-            secrets.GRACE_DEFAULT_S
-            if form.grace_period_seconds is None
-            else form.grace_period_seconds
-        ),
+        key_type=form.key_type,
+        grace_s=secrets.GRACE_DEFAULT_S if grace_s is None else grace_s,
+        once=call.once(lambda _made: b""),
     )
-    return answer_of(EndpointSecretOut(key))
+    # SDKs before 2.0 expect nothing; later ones read the new secret.
+    return await _get_secret(call)
 
 
 OPERATIONS: Final = (
@@ -119,6 +121,8 @@ OPERATIONS: Final = (
         method="GET",
         path=HEADERS,
         name="v1.endpoint.get-headers",
+        summary="Its headers; the names alone of those that look like secrets.",
+        gives={200: EndpointHeadersOut},
         access=Access.APPLICATION,
         work=_get_headers,
     ),
@@ -126,6 +130,9 @@ OPERATIONS: Final = (
         method="PUT",
         path=HEADERS,
         name="v1.endpoint.update-headers",
+        summary="These headers and no others.",
+        takes=EndpointHeadersIn,
+        gives={204: None},
         access=Access.APPLICATION,
         work=_put_headers,
     ),
@@ -133,6 +140,9 @@ OPERATIONS: Final = (
         method="PATCH",
         path=HEADERS,
         name="v1.endpoint.patch-headers",
+        summary="Sets some, takes some away.",
+        takes=EndpointHeadersPatchIn,
+        gives={204: None},
         access=Access.APPLICATION,
         work=_patch_headers,
     ),
@@ -140,6 +150,8 @@ OPERATIONS: Final = (
         method="GET",
         path=SECRET,
         name="v1.endpoint.get-secret",
+        summary="The current secret; of an ed25519 pair the public half.",
+        gives={200: EndpointSecretOut},
         access=Access.APPLICATION,
         work=_get_secret,
     ),
@@ -147,6 +159,9 @@ OPERATIONS: Final = (
         method="POST",
         path=ROTATE,
         name="v1.endpoint.rotate-secret",
+        summary="A new secret; the old one signs along for a while.",
+        takes=EndpointSecretRotateIn,
+        gives={200: EndpointSecretOut},
         access=Access.APPLICATION,
         work=_rotate,
     ),

@@ -12,7 +12,7 @@ from marketbell.api.answers import NO_CONTENT, Answer, answer_of
 from marketbell.api.applications import one_of
 from marketbell.api.call import Access, Call, Operation
 from marketbell.api.instants import iso
-from marketbell.api.pagination import ORDERED, list_of, page_of
+from marketbell.api.pagination import ORDERED, ListOut, list_of, page_of
 from marketbell.api.wire import Decoder
 from marketbell.control import endpoints, policy
 from marketbell.control.endpoints import EndpointChange
@@ -76,6 +76,8 @@ class EndpointIn(EndpointUpsertIn, frozen=True, rename="camel", kw_only=True):
 
     headers: dict[str, str] | UnsetType | None = UNSET
     secret: str | UnsetType | None = UNSET
+    key_type: str | None = None
+    """`hmac256` or `ed25519`: what secret is made if none is given."""
 
     def change(self) -> EndpointChange:
         """What it says."""
@@ -83,6 +85,7 @@ class EndpointIn(EndpointUpsertIn, frozen=True, rename="camel", kw_only=True):
             super().change(),
             headers=UNSET if self.headers is None else self.headers,
             secret=UNSET if self.secret is None else self.secret,
+            key_type=self.key_type,
         )
 
 
@@ -94,6 +97,8 @@ class EndpointPatch(_Fields, frozen=True, rename="camel", kw_only=True):
     metadata: dict[str, str] | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
     version: int | UnsetType = UNSET
+    secret: str | UnsetType = UNSET
+    """Known to SDKs before 2.0; the old one no longer signs."""
 
     def change(self) -> EndpointChange:
         """What it says."""
@@ -104,6 +109,7 @@ class EndpointPatch(_Fields, frozen=True, rename="camel", kw_only=True):
             metadata=self.metadata,
             disabled=self.disabled,
             version=self.version,
+            secret=self.secret,
         )
 
 
@@ -120,6 +126,8 @@ class EndpointOut(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     rate_limit: int | None
     throttle_rate: int | None
     disabled: bool
+    paused: bool
+    """Whether everything for it is held: see `…/pause` and `…/resume`."""
     version: int
     metadata: dict[str, str]
     created_at: str
@@ -145,6 +153,7 @@ def shown(endpoint: Endpoint) -> EndpointOut:
         rate_limit=endpoint.throttle_rate,
         throttle_rate=endpoint.throttle_rate,
         disabled=endpoint.disabled,
+        paused=endpoint.paused,
         version=endpoint.version,
         metadata=endpoint.metadata | policy.render(endpoint.policy),
         created_at=iso(endpoint.created_at),
@@ -220,6 +229,9 @@ OPERATIONS: Final = (
         method="POST",
         path=PATH,
         name="v1.endpoint.create",
+        summary="Makes an endpoint with a secret.",
+        takes=EndpointIn,
+        gives={201: EndpointOut},
         access=Access.APPLICATION,
         work=_create,
     ),
@@ -227,21 +239,47 @@ OPERATIONS: Final = (
         method="GET",
         path=PATH,
         name="v1.endpoint.list",
+        summary="Lists endpoints, oldest first.",
+        gives={200: ListOut[EndpointOut]},
         access=Access.APPLICATION,
         work=_list,
         query=ORDERED,
     ),
-    Operation(method="GET", path=ONE, name="v1.endpoint.get", access=Access.APPLICATION, work=_get),
     Operation(
-        method="PUT", path=ONE, name="v1.endpoint.update", access=Access.APPLICATION, work=_put
+        method="GET",
+        path=ONE,
+        name="v1.endpoint.get",
+        summary="One endpoint.",
+        gives={200: EndpointOut},
+        access=Access.APPLICATION,
+        work=_get,
     ),
     Operation(
-        method="PATCH", path=ONE, name="v1.endpoint.patch", access=Access.APPLICATION, work=_patch
+        method="PUT",
+        path=ONE,
+        name="v1.endpoint.update",
+        summary="Replaces it, or makes it under that uid; headers and secret stay.",
+        takes=EndpointUpsertIn,
+        gives={200: EndpointOut, 201: EndpointOut},
+        access=Access.APPLICATION,
+        work=_put,
+    ),
+    Operation(
+        method="PATCH",
+        path=ONE,
+        name="v1.endpoint.patch",
+        summary="Changes what is said.",
+        takes=EndpointPatch,
+        gives={200: EndpointOut},
+        access=Access.APPLICATION,
+        work=_patch,
     ),
     Operation(
         method="DELETE",
         path=ONE,
         name="v1.endpoint.delete",
+        summary="Deletes it; what is pending is cancelled.",
+        gives={204: None},
         access=Access.APPLICATION,
         work=_delete,
     ),

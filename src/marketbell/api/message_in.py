@@ -11,7 +11,8 @@ from marketbell.api.applications import ApplicationIn
 from marketbell.api.instants import instant_of
 from marketbell.api.wire import BODY, Decoder
 from marketbell.control.applications import ApplicationChange
-from marketbell.control.drafts import PAYLOAD, RAW_PAYLOAD, MessageDraft
+from marketbell.control.drafts import HEADERS, PAYLOAD, RAW_PAYLOAD, MessageDraft
+from marketbell.control.headers import check_message_headers
 from marketbell.control.payloads import check_twice
 from marketbell.errors import InvalidError
 from marketbell.model import Millis
@@ -47,9 +48,10 @@ class MessageIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 class TransformationsParams(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"
 ):
-    """The one of Svix's extra parameters that means something here."""
+    """Those of Svix's extra parameters that mean something here."""
 
-    raw_payload: str
+    raw_payload: str | UnsetType = UNSET
+    headers: dict[str, str] | UnsetType | None = UNSET
 
 
 class Incoming(msgspec.Struct, frozen=True, gc=False):
@@ -119,13 +121,18 @@ def _check_outer(body: bytes, payload: bytes) -> None:
 
 
 def _rarer(form: MessageIn, payload: bytes) -> Incoming:
-    """A message with an application or a raw payload."""
+    """A message with an application, a raw payload or headers of its own."""
     application = None
     if form.application not in (_ABSENT, _NONE):
         application = _within("application", form.application, _APPLICATION).change()
     if form.transformations_params in (_ABSENT, _NONE):
         return Incoming(_draft(form, payload), application)
     params = _within("transformationsParams", form.transformations_params, _PARAMS)
+    headers = () if not params.headers else check_message_headers(params.headers, HEADERS)
+    if params.raw_payload is UNSET:
+        return Incoming(
+            msgspec.structs.replace(_draft(form, payload), headers=headers), application
+        )
     if payload and bytes(payload).translate(None, b" \t\r\n") != b"{}":
         raise InvalidError(
             PAYLOAD, "There is a rawPayload, so the payload must be {}; send one of them"
@@ -136,7 +143,7 @@ def _rarer(form: MessageIn, payload: bytes) -> Incoming:
         raise InvalidError(RAW_PAYLOAD, "The text holds half of a surrogate pair") from None
     if not raw:
         raise InvalidError(RAW_PAYLOAD, "The raw payload is empty")
-    draft = msgspec.structs.replace(_draft(form, raw), raw=True)
+    draft = msgspec.structs.replace(_draft(form, raw), raw=True, headers=headers)
     return Incoming(draft, application)
 
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from marketbell import ids
+from marketbell.api.instants import iso
 from marketbell.api.query import Query
 from marketbell.control.shapes import check_event_type
 from marketbell.errors import InvalidError
@@ -32,6 +34,8 @@ class ListOut(msgspec.Struct, Generic[Wire], frozen=True, rename="camel"):
     prev_iterator: str | None
     """Give it back to see what came before."""
     done: bool
+    looked_to: str | UnsetType = UNSET
+    """Where a search stopped for want of time; what lies behind it comes with the next page."""
 
 
 def page_of(query: Query, prefix: str | None, *, newest_first: bool = False) -> Page:
@@ -56,12 +60,17 @@ def page_of(query: Query, prefix: str | None, *, newest_first: bool = False) -> 
 
 def list_of(part: Slice[T], shown: Callable[[T], Wire], place: Callable[[T], str]) -> ListOut[Wire]:
     """A slice as the body of a list; `place` is what an iterator names."""
-    data = part.data
+    data, stop = part.data, part.stopped
+    first, last = (place(data[0]), place(data[-1])) if data else (None, None)
+    if stop is not None:
+        first = stop.place if stop.backward else first or stop.place
+        last = last or stop.place if stop.backward else stop.place
     return ListOut(
         [shown(item) for item in data],
-        place(data[-1]) if data else None,
-        f"-{place(data[0])}" if data else None,
+        last,
+        None if first is None else f"-{first}",
         part.done,
+        UNSET if stop is None else iso(stop.at),
     )
 
 

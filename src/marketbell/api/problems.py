@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -12,12 +13,15 @@ from marketbell.errors import (
     ConflictError,
     ForbiddenError,
     GoneError,
+    HeadTooLargeError,
     InvalidError,
     LimitReachedError,
+    MalformedError,
     MarketbellError,
     NotFoundError,
     OutcomeUnknownError,
     OverloadedError,
+    RateLimitedError,
     StoreError,
     TooLargeError,
     TooSlowError,
@@ -29,9 +33,12 @@ RETRY_AFTER_S: Final = 1
 
 STATUSES: Final[tuple[tuple[type[MarketbellError], int], ...]] = (
     (TooLargeError, 413),
+    (HeadTooLargeError, 431),
+    (MalformedError, 400),
     (TooSlowError, 408),
     (InvalidError, 422),
     (AuthenticationError, 401),
+    (RateLimitedError, 429),
     (ForbiddenError, 403),
     (NotFoundError, 404),
     (ConflictError, 409),
@@ -98,9 +105,11 @@ def problem(error: MarketbellError) -> Answer:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if status == 503:
         headers = ((b"retry-after", b"%d" % RETRY_AFTER_S),)
+    elif isinstance(error, RateLimitedError):
+        headers = ((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))),)
     elif status == 401:
         headers = ((b"www-authenticate", b"Bearer"),)
-    elif status in {408, 413}:
+    elif status in {408, 413, 431} or isinstance(error, MalformedError):
         headers = ((b"connection", b"close"),)
     return Answer(status, msgspec.json.encode(body_of(error)), headers)
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final
 
 import msgspec
 
+from marketbell import ids
+from marketbell.api.access import rule_of
 from marketbell.api.answers import Answer
-from marketbell.api.message_in import Incoming, incoming
-from marketbell.api.messages import WITHOUT, payload_shown, wire
+from marketbell.api.call import Access, Call, Operation
+from marketbell.api.message_in import Incoming, MessageIn, incoming
+from marketbell.api.messages import WITHOUT, MessageOut, payload_shown, wire
 from marketbell.api.query import Query
 from marketbell.control import inline
 from marketbell.control.idempotency import digest_of, mark
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
-from marketbell.errors import ForbiddenError, InvalidError
+from marketbell.errors import InvalidError
 from marketbell.model import Message
 from marketbell.store.base import Idempotency
 
@@ -48,9 +53,14 @@ async def publish(
     *,
     query: bytes,
     idempotency_key: bytes | None,
+    making: Callable[[], AbstractContextManager[None]],
 ) -> Answer:
-    """Accept one message: 202 once it and its deliveries are on disk."""
-    refuse_application_token(principal)
+    """
+    Accept one message: 202 once it and its deliveries are on disk.
+
+    The application that it may bring along is made within `making()`.
+    """
+    RULE.check(principal)
     with_content = _SHOWN.get(query)
     if with_content is None:
         with_content = Query(query, PARAMETERS).flag("with_content", default=True)
@@ -58,6 +68,8 @@ async def publish(
         given = incoming(body)
     except InvalidError:
         services.publisher.refused()
+        if ids.is_id(ids.APPLICATION, application):
+            await services.directory.entry(principal.organization, application)
         raise
     draft = given.draft
     organization = principal.organization
@@ -65,7 +77,8 @@ async def publish(
     if idempotency_key is not None:
         idempotency = mark(organization, path_of(application), idempotency_key, digest_of(body))
     if given.application is not None:
-        await inline.ensure(services, principal, application, given.application, [draft])
+        with making():
+            await inline.ensure(services, principal, application, given.application, [draft])
     published = await services.publisher.publish(organization, application, draft, idempotency)
     return Answer(202, _ENCODE(accepted(published.message, given, with_content=with_content)))
 
@@ -76,12 +89,26 @@ def accepted(message: Message, given: Incoming, *, with_content: bool) -> msgspe
     payload = WITHOUT
     if with_content:
         payload = payload_shown(draft.payload) if draft.raw else msgspec.Raw(draft.payload)
-    return wire(message, payload, draft.deliver_at)
+    return wire(message, payload)
 
 
-def refuse_application_token(principal: Principal) -> None:
-    """Return for an operator; publishing is not an application's own to do. ForbiddenError."""
-    if principal.application is not None:
-        raise ForbiddenError(
-            "This token is for one application; publishing takes the organization's token."
-        )
+async def _passed_by(_call: Call) -> Answer:
+    raise AssertionError("publishing passes by the router")
+
+
+OPERATION: Final = Operation(
+    method="POST",
+    path=PATH,
+    name="v1.message.create",
+    summary="Publishes a message: on disk with its deliveries when it answers.",
+    takes=MessageIn,
+    gives={202: MessageOut},
+    access=Access.OPERATOR,
+    makes_application=True,
+    work=_passed_by,
+    query=PARAMETERS,
+)
+"""The row of this route for the reference and for checks; the router never sees it."""
+
+RULE: Final = rule_of(OPERATION)
+"""Who may publish."""

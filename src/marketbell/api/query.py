@@ -28,6 +28,8 @@ class Query:
     """
 
     def __init__(self, raw: bytes, known: Collection[str]) -> None:
+        self.known = known
+        """The parameters that the operation has."""
         self._texts: dict[str, str] = {}
         self._event_types: list[str] = []
         try:

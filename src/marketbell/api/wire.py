@@ -78,3 +78,11 @@ def mistyped(text: str) -> InvalidError:
             field, "The field is missing; it is required", kind="value_error.missing"
         )
     return InvalidError(field, "There is no such field; remove it", kind="value_error.extra")
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No fields: the body of a POST that takes none, and of an answer that says no more."""
+
+
+NOTHING: Final = Decoder(Nothing)
+"""Refuses every body but `{}`."""

@@ -47,6 +47,11 @@ def build_app() -> App:
         help="Tokens for the management API.",
     )
     app.command(
+        "marketbell.cli.secrets:secrets_app",
+        name="secrets",
+        help="The key that endpoints' secrets are sealed with.",
+    )
+    app.command(
         "marketbell.cli.catalogue:catalogue_app",
         name="catalogue",
         help="What each dialect's events look like.",

@@ -12,7 +12,13 @@ from typing import Final, Self
 
 import msgspec
 
-from marketbell.errors import InvalidError, MarketbellError, SettingsError, StoreError
+from marketbell.errors import (
+    InvalidError,
+    MarketbellError,
+    RateLimitedError,
+    SettingsError,
+    StoreError,
+)
 
 EPILOGUE: Final = (
     "Every command takes --json. Exit codes: 0 done, 1 not as it should be or refused,"
@@ -50,7 +56,7 @@ def exit_of(error: BaseException) -> Exit:
     """The exit code that tells this failure."""
     if isinstance(error, SettingsError | InvalidError):
         return Exit.USAGE
-    if isinstance(error, StoreError | OSError):
+    if isinstance(error, StoreError | RateLimitedError | OSError):
         return Exit.UNAVAILABLE
     if isinstance(error, MarketbellError):
         return Exit.FAILED

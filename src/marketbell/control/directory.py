@@ -11,6 +11,7 @@ import msgspec
 from marketbell.dialects.base import Dialect
 from marketbell.dialects.catalogue import Catalogue
 from marketbell.dialects.registry import Registry
+from marketbell.errors import NotFoundError
 from marketbell.model import Application, Policy
 from marketbell.store.base import Change, Store, Subscribers
 
@@ -85,6 +86,19 @@ class Directory:
             self._running.add(load)
             load.task = asyncio.ensure_future(self._load(key, load))
         return await asyncio.shield(load.task)
+
+    def alone(self, entry: Entry, endpoint: str) -> Entry:
+        """
+        The same application with one endpoint alone, by its public id, which wants everything.
+
+        NotFoundError if it has no such endpoint.
+        """
+        application = entry.subscribers.application
+        for one in entry.subscribers.endpoints:
+            if one.public_id == endpoint:
+                open_to_all = msgspec.structs.replace(one, event_types=None, channels=None)
+                return self._entry_of(Subscribers(application, (open_to_all,)))
+        raise NotFoundError("There is no such endpoint.")
 
     def forget(self, application_id: int) -> None:
         """Read this application anew when it is asked for next."""

@@ -30,6 +30,7 @@ DELIVER_PAST_MAX: Final[Millis] = 60_000
 EVENT_TYPE: Final = ("body", "eventType")
 PAYLOAD: Final = ("body", "payload")
 RAW_PAYLOAD: Final = ("body", "transformationsParams", "rawPayload")
+HEADERS: Final = ("body", "transformationsParams", "headers")
 
 
 class MessageDraft(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +50,8 @@ class MessageDraft(msgspec.Struct, frozen=True, kw_only=True):
     """When its deliveries fall due; None for now."""
     retention: Millis | None = None
     """How long the payload is kept; None as the settings say."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """The message's own, checked."""
 
 
 def accept(
@@ -75,6 +78,12 @@ def accept(
     if draft.tags is not None:
         check_tags(draft.tags, ("body", "tags"))
     due_at = now if draft.deliver_at is None else _due_at(draft.deliver_at, now)
+    if draft.headers and not entry.verbatim:
+        raise InvalidError(
+            HEADERS,
+            "A message cannot bring headers here: not every endpoint of this application speaks "
+            "the dialect `standard`",
+        )
     _check_payload(entry, schema, draft)
     kept = retention if draft.retention is None else draft.retention
     return Acceptance(
@@ -90,6 +99,8 @@ def accept(
             occurred_at=now if draft.occurred_at is None else draft.occurred_at,
             created_at=now,
             payload_expires_at=now + kept,
+            deliver_at=draft.deliver_at,
+            headers=draft.headers,
         ),
         subscribers=entry.subscribers,
         due_at=due_at,

@@ -7,10 +7,12 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from marketbell import ids, signing
+from marketbell import ids
 from marketbell.control import applications, headers
 from marketbell.control import policy as policies
 from marketbell.control.directory import dialect_of
+from marketbell.control.event_types import visible
+from marketbell.control.keys import signing_key
 from marketbell.control.said import said_or
 from marketbell.control.services import Services
 from marketbell.control.shapes import (
@@ -54,7 +56,9 @@ class EndpointChange(msgspec.Struct, frozen=True, kw_only=True):
     headers_set: dict[str, str | None] | UnsetType = UNSET
     """Some of them; None takes one away."""
     secret: str | UnsetType = UNSET
-    """For a new endpoint only; one is made if it is not said."""
+    """A new endpoint gets one made if it is not said; another's is replaced without an overlap."""
+    key_type: str | None = None
+    """What kind of secret is to be made for a new endpoint."""
 
 
 async def create(
@@ -157,6 +161,25 @@ async def amend(
     return changed
 
 
+async def pause(
+    services: Services,
+    principal: Principal,
+    application_ref: str,
+    ref: str,
+    *,
+    paused: bool,
+    once: Once | None = None,
+) -> None:
+    """Hold what there is to send and what comes, or let all of it go on. NotFoundError."""
+    application = await applications.get(services, principal, application_ref)
+    async with services.turns.turn(application.id):
+        await services.store.pause_endpoint(
+            application.id, ref, paused=paused, now=services.clock.now(), once=once
+        )
+    if not paused:
+        services.intake.wake()
+
+
 async def delete(services: Services, principal: Principal, application_ref: str, ref: str) -> None:
     """Delete it; what is pending is cancelled. NotFoundError."""
     application = await applications.get(services, principal, application_ref)
@@ -182,7 +205,10 @@ async def _draft(
         if change.event_types is not None:
             check_event_types(change.event_types, ("body", change.types_field))
             event_types = frozenset(change.event_types)
-            await _check_known(services, application, policy, change)
+            kept = current.event_types if current else None
+            await _check_known(
+                services, principal, application, policy, change, kept=kept or frozenset()
+            )
     return EndpointDraft(
         url=url,
         uid=_uid(change, current),
@@ -196,7 +222,7 @@ async def _draft(
         disabled=said_or(change.disabled, current.disabled if current else False),
         paused=current.paused if current else False,
         version=_version(change, current),
-        secret=_secret(change) if current is None else None,
+        secret=_secret(change, current),
     )
 
 
@@ -217,21 +243,34 @@ def _metadata(
 
 
 async def _check_known(
-    services: Services, application: Application, policy: Policy, change: EndpointChange
+    services: Services,
+    principal: Principal,
+    application: Application,
+    policy: Policy,
+    change: EndpointChange,
+    *,
+    kept: frozenset[str],
 ) -> None:
-    """Return if every event type exists, in the dialects' catalogues or the organization's own."""
+    """
+    Return if every event type exists, in the dialects' catalogues or the organization's own.
+
+    What the caller may not see does not exist for it; what the endpoint has already may stay.
+    """
     known = [
         dialect_of(services.registry, application, policy).catalogue,
         dialect_of(services.registry, application).catalogue,
     ]
     unknown = []
     for name in dict.fromkeys(change.event_types or ()):
-        if any(name in catalogue for catalogue in known):
+        if name in kept or any(name in catalogue for catalogue in known):
             continue
         try:
-            await services.store.event_type(application.organization, name)
+            found = await services.store.event_type(application.organization, name)
         except NotFoundError:
             unknown.append(name)
+        else:
+            if not visible(found, principal):
+                unknown.append(name)
     if unknown:
         more = f" and {len(unknown) - _SHOWN_MAX} more" if len(unknown) > _SHOWN_MAX else ""
         raise InvalidError(
@@ -286,7 +325,8 @@ def _version(change: EndpointChange, current: Endpoint | None) -> int:
     return version
 
 
-def _secret(change: EndpointChange) -> SigningKey:
-    if isinstance(change.secret, UnsetType):
-        return signing.new_secret()
-    return signing.parse_secret(change.secret, field=("body", "secret"))
+def _secret(change: EndpointChange, current: Endpoint | None) -> SigningKey | None:
+    text = said_or(change.secret, None)
+    if text is None and current is not None:
+        return None
+    return signing_key(text, change.key_type, ("body", "secret"))

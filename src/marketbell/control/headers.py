@@ -13,6 +13,7 @@ from marketbell.errors import InvalidError
 HEADERS_MAX: Final = 50
 NAME_MAX: Final = 128
 VALUE_MAX: Final = 4_096
+CONTENT_TYPE: Final = "content-type"
 
 FORBIDDEN: Final = RESERVED | {
     "age",
@@ -64,17 +65,34 @@ def check_headers(headers: Mapping[str, str], field: Field) -> Headers:
         if name.lower() in seen:
             raise InvalidError(where, "The header is there twice; its case makes no difference")
         seen.add(name.lower())
-        if len(value) > VALUE_MAX:
-            raise InvalidError(
-                where, f"The value has {len(value)} characters; at most {VALUE_MAX} are taken"
-            )
-        if not _VALUE.fullmatch(value) or value != value.strip():
-            raise InvalidError(
-                where,
-                "The value may hold printable latin-1 characters and inner spaces only: "
-                "no line breaks, no NUL, no space around it",
-            )
+        _check_value(value, where)
     return tuple(headers.items())
+
+
+def check_message_headers(headers: Mapping[str, str], field: Field) -> Headers:
+    """The headers of one message; beside what an endpoint may set it may say `content-type`."""
+    types = [name for name in headers if name.lower() == CONTENT_TYPE]
+    check_headers({name: value for name, value in headers.items() if name not in types}, field)
+    for name in types:
+        _check_value(headers[name], (*field, name))
+    if len(types) > 1:
+        raise InvalidError(
+            (*field, types[1]), "The header is there twice; its case makes no difference"
+        )
+    return tuple(headers.items())
+
+
+def _check_value(value: str, field: Field) -> None:
+    if len(value) > VALUE_MAX:
+        raise InvalidError(
+            field, f"The value has {len(value)} characters; at most {VALUE_MAX} are taken"
+        )
+    if not _VALUE.fullmatch(value) or value != value.strip():
+        raise InvalidError(
+            field,
+            "The value may hold printable latin-1 characters and inner spaces only: "
+            "no line breaks, no NUL, no space around it",
+        )
 
 
 def check_name(name: str, field: Field) -> None:

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
-from marketbell import ids
 from marketbell.control import applications
 from marketbell.control.services import Services
+from marketbell.control.shapes import (
+    MESSAGE_CHANNELS_MAX,
+    check_channels,
+    check_event_type,
+    check_text,
+)
 from marketbell.control.tokens import Principal
-from marketbell.errors import NotFoundError
-from marketbell.model import Application, DeliveryState, Endpoint, Instant, Message
+from marketbell.errors import InvalidError
+from marketbell.model import DeliveryState, Endpoint, Instant, Message, Millis
 from marketbell.store.base import (
     AttemptFilter,
     AttemptRow,
+    DeliveryRow,
     MessageFilter,
     Once,
+    Owned,
     Page,
     Repeated,
     Slice,
 )
+from marketbell.store.texts import words_of
 
-_PAGE = 250
+TEXT_MAX: Final = 256
+"""Characters of a text to look for."""
+TEXT_AGE: Final[Millis] = 7 * 86_400_000
+"""How far back payloads are searched unless the caller says."""
 
 
 class Destination(msgspec.Struct, frozen=True):
@@ -46,40 +59,70 @@ async def messages(
     return await services.store.messages(found.id, which, page)
 
 
-async def attempts_of_message(
+async def messages_worded(
+    services: Services,
+    principal: Principal,
+    application: str,
+    *,
+    text: str,
+    which: MessageFilter,
+    page: Page,
+) -> Slice[Message]:
+    """
+    A slice of the messages whose payload has all words of a text, newest first.
+
+    Of the last 7 days, or of the 7 days before `which.until`, unless it says since when. NotFoundError;
+    InvalidError for a text without words, and if payloads are not searched here.
+    """
+    found = await applications.get(services, principal, application)
+    field = ("query", "text")
+    if not services.settings.payload_search:
+        raise InvalidError(
+            field, "Payloads are not searched here; the setting payload_search lets them be"
+        )
+    check_text(text, field, limit=TEXT_MAX)
+    words = words_of(text)
+    if not words:
+        raise InvalidError(field, "The text has no word: no letter and no digit")
+    if which.since is None:
+        until = services.clock.now() if which.until is None else which.until
+        which = msgspec.structs.replace(which, since=max(0, until - TEXT_AGE))
+    return await services.store.messages_worded(found.id, words, which, page)
+
+
+async def messages_anywhere(
+    services: Services, principal: Principal, which: MessageFilter, page: Page
+) -> Slice[Owned[Message]]:
+    """A slice of the messages of all of the organization's applications, newest first."""
+    return await services.store.messages_anywhere(principal.organization, which, page)
+
+
+async def attempts(
     services: Services,
     principal: Principal,
     application_ref: str,
-    ref: str,
     *,
     which: AttemptFilter,
     page: Page,
-    endpoint_ref: str | None = None,
+    message: str | None = None,
+    endpoint: str | None = None,
 ) -> Slice[AttemptRow]:
-    """A slice of the attempts of one message, newest first. NotFoundError."""
+    """A slice of the attempts of a message, at an endpoint, or both, or of all. NotFoundError."""
     application = await applications.get(services, principal, application_ref)
-    found = await services.store.message(application.id, ref)
-    which = msgspec.structs.replace(which, message_id=found.id)
-    if endpoint_ref is not None:
-        endpoint = await services.store.endpoint(application.id, endpoint_ref)
-        which = msgspec.structs.replace(which, endpoint_id=endpoint.id)
+    if message is not None:
+        found = await services.store.message(application.id, message)
+        which = msgspec.structs.replace(which, message_id=found.id)
+    if endpoint is not None:
+        at = await services.store.endpoint(application.id, endpoint)
+        which = msgspec.structs.replace(which, endpoint_id=at.id)
     return await services.store.attempts(application.id, which, page)
 
 
-async def attempts_of_endpoint(
-    services: Services,
-    principal: Principal,
-    application_ref: str,
-    ref: str,
-    *,
-    which: AttemptFilter,
-    page: Page,
-) -> Slice[AttemptRow]:
-    """A slice of the attempts at one endpoint, newest first. NotFoundError."""
-    application = await applications.get(services, principal, application_ref)
-    endpoint = await services.store.endpoint(application.id, ref)
-    which = msgspec.structs.replace(which, endpoint_id=endpoint.id)
-    return await services.store.attempts(application.id, which, page)
+async def attempts_anywhere(
+    services: Services, principal: Principal, which: AttemptFilter, page: Page
+) -> Slice[Owned[AttemptRow]]:
+    """A slice of the attempts of all of the organization's applications, newest first."""
+    return await services.store.attempts_anywhere(principal.organization, which, page)
 
 
 async def attempt(
@@ -88,18 +131,23 @@ async def attempt(
     """One attempt of a message. NotFoundError."""
     application = await applications.get(services, principal, application_ref)
     found = await services.store.message(application.id, ref)
-    if ids.is_id(ids.ATTEMPT, attempt_id):
-        which = AttemptFilter(message_id=found.id)
-        page = Page(limit=_PAGE, descending=True)
-        while True:
-            part = await services.store.attempts(application.id, which, page)
-            for row in part.data:
-                if row.attempt.public_id == attempt_id:
-                    return row
-            if part.done or not part.data:
-                break
-            page = msgspec.structs.replace(page, after=part.data[-1].attempt.public_id)
-    raise NotFoundError("The message has no such attempt.")
+    return await services.store.attempt(found.id, attempt_id)
+
+
+async def deliveries(
+    services: Services,
+    principal: Principal,
+    application_ref: str,
+    endpoint_ref: str,
+    *,
+    which: MessageFilter,
+    states: frozenset[DeliveryState] | None,
+    page: Page,
+) -> Slice[DeliveryRow]:
+    """A slice of the messages that are for an endpoint, newest first. NotFoundError."""
+    application = await applications.get(services, principal, application_ref)
+    endpoint = await services.store.endpoint(application.id, endpoint_ref)
+    return await services.store.deliveries(application.id, endpoint.id, which, page, states=states)
 
 
 async def destinations(
@@ -108,10 +156,10 @@ async def destinations(
     """A slice of the live endpoints that a message is for, in order of their creation."""
     application = await applications.get(services, principal, application_ref)
     found = await services.store.message(application.id, ref)
-    states = await services.store.delivery_states(found.id)
+    made = {one.endpoint_public_id: one for one in await services.store.destinations(found.id)}
     subscribers = await services.store.subscribers(application.organization, application.public_id)
     endpoints = sorted(
-        (endpoint for endpoint in subscribers.endpoints if endpoint.public_id in states),
+        (endpoint for endpoint in subscribers.endpoints if endpoint.public_id in made),
         key=lambda endpoint: endpoint.public_id,
     )
     if page.after is not None:
@@ -123,14 +171,65 @@ async def destinations(
         part = endpoints[-page.limit :]
     else:
         part = endpoints[: page.limit]
-    next_at = await _next_times(services, application, found)
     return Slice(
         tuple(
-            Destination(endpoint, states[endpoint.public_id], next_at.get(endpoint.public_id))
+            Destination(endpoint, made[endpoint.public_id].state, made[endpoint.public_id].next_at)
             for endpoint in part
         ),
         len(part) == len(endpoints),
     )
+
+
+async def would_be_sent(
+    services: Services,
+    principal: Principal,
+    application_ref: str,
+    event_type: str,
+    channels: tuple[str, ...],
+) -> bool:
+    """
+    Whether any endpoint would get a message of this event type and these channels now.
+
+    NotFoundError; InvalidError.
+    """
+    application = await applications.get(services, principal, application_ref)
+    check_event_type(event_type, ("body", "eventType"))
+    if channels:
+        check_channels(channels, ("body", "channels"), MESSAGE_CHANNELS_MAX)
+    entry = await services.directory.entry(application.organization, application.public_id)
+    return any(endpoint.wants(event_type, channels) for endpoint in entry.subscribers.endpoints)
+
+
+async def expunge_payload(
+    services: Services, principal: Principal, application_ref: str, ref: str
+) -> None:
+    """Remove a message's payload for good; its deliveries that wait are cancelled. NotFoundError."""
+    application = await applications.get(services, principal, application_ref)
+    await services.store.expunge_payload(application.id, ref, now=services.clock.now())
+
+
+async def expunge_payloads(
+    services: Services,
+    principal: Principal,
+    application_ref: str,
+    refs: tuple[str, ...],
+    *,
+    once: Once | None = None,
+) -> dict[str, bool] | Repeated:
+    """The same for many at once; by name, whether there is such a message."""
+    application = await applications.get(services, principal, application_ref)
+    return await services.store.expunge_payloads(
+        application.id, refs, now=services.clock.now(), once=once
+    )
+
+
+async def expunge_response(
+    services: Services, principal: Principal, application_ref: str, ref: str, attempt_id: str
+) -> None:
+    """Remove what an attempt's receiver answered. NotFoundError."""
+    application = await applications.get(services, principal, application_ref)
+    found = await services.store.message(application.id, ref)
+    await services.store.expunge_response(found.id, attempt_id)
 
 
 async def resend(
@@ -154,17 +253,3 @@ async def resend(
     )
     if not isinstance(answer, Repeated):
         services.intake.wake()
-
-
-async def _next_times(
-    services: Services, application: Application, found: Message
-) -> dict[str, Instant | None]:
-    rows = await services.store.attempts(
-        application.id,
-        AttemptFilter(message_id=found.id, with_content=False),
-        Page(limit=_PAGE, descending=True),
-    )
-    times: dict[str, Instant | None] = {}
-    for row in rows.data:
-        times.setdefault(row.endpoint_public_id, row.next_at)
-    return times

@@ -7,6 +7,7 @@ from marketbell.control import applications
 from marketbell.control.applications import ApplicationChange
 from marketbell.control.directory import DEFAULT_DIALECT, Entry
 from marketbell.control.drafts import MessageDraft
+from marketbell.control.scopes import require
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
 from marketbell.errors import ConflictError, InvalidError, NotFoundError
@@ -25,7 +26,8 @@ async def ensure(
     Make the application that `ref` names unless there is one; then `change` is ignored.
 
     It is made only if every draft would be taken by it, so a message that is refused leaves
-    nothing behind. InvalidError; NotFoundError if `ref` is an id, since ids are made here.
+    nothing behind. InvalidError; NotFoundError if `ref` is an id, since ids are made here; ForbiddenError for a
+    caller that may not make applications.
     """
     try:
         await services.directory.entry(principal.organization, ref)
@@ -34,6 +36,7 @@ async def ensure(
             raise
     else:
         return
+    require(principal, "application:write")
     if change.uid != ref:
         raise InvalidError(
             ("body", "application", "uid"),

@@ -16,7 +16,7 @@ from marketbell.control.drafts import EVENT_TYPE, MessageDraft
 from marketbell.control.schemas import Schemas, Unknown
 from marketbell.control.shapes import check_event_type
 from marketbell.control.turns import Turns
-from marketbell.delivery.intake import Acceptance, Intake
+from marketbell.delivery.intake import Acceptance, Intake, Keep
 from marketbell.dialects.schema import PayloadSchema
 from marketbell.errors import (
     ConflictError,
@@ -100,6 +100,38 @@ class Publisher:
         self._tell(acceptance, verdict)
         return verdict
 
+    async def publish_to(
+        self,
+        organization: str,
+        application: str,
+        endpoint: str,
+        draft: MessageDraft,
+        idempotency: Idempotency | None = None,
+    ) -> Published:
+        """
+        The message, on disk with one delivery to this endpoint alone, whatever its filters.
+
+        The endpoint is named by its public id. Raises as `publish`; NotFoundError for it too.
+        """
+        try:
+            schema = await self._schemas.schema(organization, draft.event_type)
+            verdict: Published | MarketbellError = _NOT_YET
+            for _ in range(1 + _RENEWALS):
+                entry = await self._directory.entry(organization, application)
+                alone = self._directory.alone(entry, endpoint)
+                acceptance = self.acceptance(alone, schema, draft, idempotency)
+                verdict = (await self._intake.accept([acceptance]))[0]
+                if not isinstance(verdict, StaleError):
+                    break
+                self._directory.forget(acceptance.subscribers.application.id)
+            if not isinstance(verdict, Published):
+                raise _settled(verdict)
+        except MarketbellError as fault:
+            self._observer.not_accepted(_result(fault))
+            raise
+        self._tell(acceptance, verdict)
+        return verdict
+
     def refused(self) -> None:
         """Count a message that was refused before it could be read."""
         self._observer.not_accepted("refused")
@@ -153,6 +185,33 @@ class Publisher:
             if place % _TURN == _TURN - 1:
                 await asyncio.sleep(0)
         return verdicts, waiting
+
+    async def publish_with(
+        self, organization: str, application: str, drafts: Sequence[MessageDraft], keep: Keep
+    ) -> list[Published]:
+        """
+        The messages, in order, kept by `keep` together with what they tell of: all or none.
+
+        StaleError if the application or what `keep` guards has changed: decide anew and publish
+        again. Raises as `publish` besides, and what `keep` raises; nothing is kept then.
+        """
+        try:
+            entry = await self._directory.entry(organization, application)
+            acceptances = []
+            for draft in drafts:
+                check_event_type(draft.event_type, EVENT_TYPE)
+                schema = await self._schemas.schema(organization, draft.event_type)
+                acceptances.append(self.acceptance(entry, schema, draft))
+            verdicts = await self._intake.accept(acceptances, keep)
+            kept = [verdict for verdict in verdicts if isinstance(verdict, Published)]
+        except StaleError:
+            raise
+        except MarketbellError as fault:
+            self._observer.not_accepted(_result(fault), len(drafts))
+            raise
+        for acceptance, published in zip(acceptances, kept, strict=True):
+            self._tell(acceptance, published)
+        return kept
 
     def acceptance(
         self,

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 import msgspec
 
+from marketbell.control.shapes import Field
 from marketbell.dialects.schema import PayloadSchema
 from marketbell.errors import InvalidError, NotFoundError
 from marketbell.store.base import EventType, Store
 
 SCHEMA_BYTES: Final = 65_536
 """The longest JSON Schema of an event type."""
+VERSIONS_MAX: Final = 20
+"""Versions of one event type's schema."""
+
+_VERSION: Final = re.compile(r"[1-9][0-9]{0,4}")
 
 _REMEMBERED: Final = 10_000
 _Key: TypeAlias = tuple[str, str]
@@ -81,14 +88,38 @@ class Schemas:
 
 def compiled(event_type: EventType) -> PayloadSchema | None:
     """The schema of an event type that is in force, None if none is."""
-    if event_type.schema is None or event_type.archived:
+    schema = None if event_type.archived else event_type.schema
+    if schema is None:
         return None
-    return PayloadSchema(msgspec.json.decode(event_type.schema, type=dict[str, object]))
+    return PayloadSchema(msgspec.json.decode(schema, type=dict[str, object]))
 
 
-def check_schema(schema: bytes) -> None:
+def check_schemas(given: Mapping[str, msgspec.Raw]) -> bytes | None:
+    """
+    A JSON Schema for each version as they are kept, None for none.
+
+    A version is a whole number from 1 to 99,999; the greatest is in force. InvalidError names
+    the version and the place in its schema.
+    """
+    if not given:
+        return None
+    if len(given) > VERSIONS_MAX:
+        raise InvalidError(
+            ("body", "schemas"),
+            f"There are {len(given)} versions; at most {VERSIONS_MAX} are kept",
+        )
+    for version, schema in given.items():
+        if not _VERSION.fullmatch(version):
+            raise InvalidError(
+                ("body", "schemas", version[:64]),
+                'A version is a whole number from 1 to 99999, as in {"1": {...}}',
+            )
+        _check_schema(bytes(schema), ("body", "schemas", version))
+    return msgspec.json.encode(given)
+
+
+def _check_schema(schema: bytes, field: Field) -> None:
     """Return if the bytes are a JSON Schema that can be enforced; else raise InvalidError."""
-    field = ("body", "schemas", "1")
     if len(schema) > SCHEMA_BYTES:
         raise InvalidError(
             field, f"The schema is {len(schema)} bytes; at most {SCHEMA_BYTES} are taken"

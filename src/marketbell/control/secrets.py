@@ -8,9 +8,11 @@ from typing import Final
 from marketbell import signing
 from marketbell.control import applications, endpoints, headers
 from marketbell.control.endpoints import EndpointChange
+from marketbell.control.keys import signing_key
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
 from marketbell.errors import InvalidError
+from marketbell.store.base import Once
 
 GRACE_MAX_S: Final = 7 * 86_400
 GRACE_DEFAULT_S: Final = 86_400
@@ -30,35 +32,33 @@ async def rotate(
     ref: str,
     *,
     key: str | None,
+    key_type: str | None,
     grace_s: int,
-) -> str:
+    once: Once | None = None,
+) -> None:
     """
-    A new current secret, `key` or one that is made, as the receiver needs it.
+    A new current secret: `key`, or one that is made of `key_type`.
 
-    The old one signs along for `grace_s`. A key that is the current one changes nothing. InvalidError, LimitReachedError,
-    NotFoundError.
+    The old one signs along for `grace_s`. A key that is the current one changes nothing.
+    InvalidError, LimitReachedError, NotFoundError.
     """
     if not 0 <= grace_s <= GRACE_MAX_S:
         raise InvalidError(
             ("body", "gracePeriodSeconds"), f"The grace period is 0 to {GRACE_MAX_S} seconds"
         )
-    chosen = signing.new_secret() if key is None else signing.parse_secret(key)
+    chosen = signing_key(key, key_type, ("body", "key"))
     application = await applications.get(services, principal, application_ref)
+    now = services.clock.now()
     async with services.turns.turn(application.id):
-        endpoint = await services.store.endpoint(application.id, ref)
-        current = endpoint.secrets[0]
-        if (current.kind, current.secret) == (chosen.kind, chosen.secret):
-            return signing.render_secret(current)
-        now = services.clock.now()
         await services.store.rotate_secret(
             application.id,
-            endpoint.public_id,
+            ref,
             chosen,
             overlap_until=now + grace_s * 1000,
             secrets_max=services.settings.secrets_max,
             now=now,
+            once=once,
         )
-    return signing.render_secret(chosen)
 
 
 async def shown_headers(

@@ -11,6 +11,7 @@ from marketbell.control.directory import Directory
 from marketbell.control.policy import Bounds
 from marketbell.control.publishing import Publisher
 from marketbell.control.schemas import Schemas
+from marketbell.control.site import Site
 from marketbell.control.turns import Turns
 from marketbell.delivery.addresses import Networks
 from marketbell.delivery.intake import Intake
@@ -33,6 +34,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     schemas: Schemas
     publisher: Publisher
     turns: Turns
+    site: Site
 
     @classmethod
     def assemble(
@@ -68,6 +70,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
                 payload_retention=settings.payload_retention,
             ),
             turns=turns,
+            site=Site(settings),
         )
 
     def bounds(self, *, operator: bool) -> Bounds:

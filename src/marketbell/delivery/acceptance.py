@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from marketbell.clock import Clock
 from marketbell.delivery.claims import Claims
 from marketbell.delivery.fairness import Lanes
-from marketbell.delivery.intake import Acceptance
+from marketbell.delivery.intake import Acceptance, Keep, Verdicts
 from marketbell.delivery.lane import Lane
 from marketbell.delivery.leases import Leases
 from marketbell.delivery.plan import Planner, order_key
-from marketbell.errors import MarketbellError
 from marketbell.model import Instant
 from marketbell.store.base import Birth, Publication, Published, Queue
 
@@ -43,7 +42,7 @@ class Acceptor:
         self.closing = False
         """Whether nothing may be born claimed any more."""
 
-    async def accept(self, acceptances: Sequence[Acceptance]) -> list[Published | MarketbellError]:
+    async def accept(self, acceptances: Sequence[Acceptance], keep: Keep | None = None) -> Verdicts:
         """See Intake.accept."""
         now, changes = self._clock.now(), self._lanes.changes
         promised: list[list[Lane]] = []
@@ -61,9 +60,9 @@ class Acceptor:
                     idempotency=acceptance.idempotency,
                 )
             )
-        verdicts: list[Published | MarketbellError] | None = None
+        verdicts: Verdicts | None = None
         try:
-            verdicts = await self._queue.publish(publications)
+            verdicts = await (keep or self._queue.publish)(publications)
         finally:
             self._settle(acceptances, promised, verdicts, changes)
         for lane, due_at in waiting:
@@ -116,7 +115,7 @@ class Acceptor:
         self,
         acceptances: Sequence[Acceptance],
         promised: list[list[Lane]],
-        verdicts: list[Published | MarketbellError] | None,
+        verdicts: Verdicts | None,
         changes: int,
     ) -> None:
         """

@@ -13,7 +13,7 @@ from marketbell.delivery.acceptance import Acceptor
 from marketbell.delivery.claims import Claims
 from marketbell.delivery.fairness import Lanes
 from marketbell.delivery.health import learn
-from marketbell.delivery.intake import Acceptance
+from marketbell.delivery.intake import Acceptance, Keep, Verdicts
 from marketbell.delivery.lane import Lane
 from marketbell.delivery.leases import Leases
 from marketbell.delivery.plan import Planner
@@ -21,7 +21,6 @@ from marketbell.delivery.recorder import Recorder, first_due
 from marketbell.delivery.retry import DELIVERED, Ended, decide
 from marketbell.delivery.sender import Sender, Sent
 from marketbell.delivery.sending import Sending, UnderWay, Witness
-from marketbell.errors import MarketbellError
 from marketbell.model import (
     Application,
     Claim,
@@ -31,7 +30,7 @@ from marketbell.model import (
     Outcome,
     Verdict,
 )
-from marketbell.store.base import Change, Published, Queue, Result
+from marketbell.store.base import Change, Queue, Result
 
 _TICK_S = 0.05
 _LANES_MAX = 20_000
@@ -102,9 +101,9 @@ class Dispatcher:
 
     # -- the way in ---------------------------------------------------------------------
 
-    async def accept(self, acceptances: Sequence[Acceptance]) -> list[Published | MarketbellError]:
+    async def accept(self, acceptances: Sequence[Acceptance], keep: Keep | None = None) -> Verdicts:
         """See Intake.accept."""
-        verdicts = await self._acceptor.accept(acceptances)
+        verdicts = await self._acceptor.accept(acceptances, keep)
         self._pump_soon()
         return verdicts
 

@@ -11,7 +11,7 @@ import msgspec
 from marketbell.delivery.lane import RETRY_TURN, Lane
 from marketbell.delivery.pacing import LONGEST_WAIT, Breaker, RateLimit
 from marketbell.delivery.plan import Plan
-from marketbell.model import Claim, Instant, Millis
+from marketbell.model import Claim, Instant, Millis, Trigger
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +147,9 @@ class Lanes:
         else:
             self.stock += 1
             self.stock_bytes += len(claim.message.payload)
-        (lane.retries if claim.attempt_count else lane.first).append(claim)
+        # What is sent again on request stands with the retries: a replay keeps no first try waiting.
+        later = claim.attempt_count or claim.trigger is Trigger.MANUAL
+        (lane.retries if later else lane.first).append(claim)
         self._queue(lane)
 
     def room(self) -> int:

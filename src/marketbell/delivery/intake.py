@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from marketbell.errors import MarketbellError
 from marketbell.model import Instant, Message
-from marketbell.store.base import Idempotency, Published, Subscribers
+from marketbell.store.base import Idempotency, Publication, Published, Subscribers
+
+Verdicts: TypeAlias = Sequence[Published | MarketbellError]
+"""What became of each, in order."""
+
+Keep: TypeAlias = Callable[[Sequence[Publication]], Awaitable[Verdicts]]
+"""Keeps publications in a transaction of the caller's own, with whatever else belongs to them."""
 
 
 class Acceptance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -26,9 +32,11 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Intake(Protocol):
     """The dispatcher, as publishers see it."""
 
-    async def accept(self, acceptances: Sequence[Acceptance]) -> list[Published | MarketbellError]:
+    async def accept(self, acceptances: Sequence[Acceptance], keep: Keep | None = None) -> Verdicts:
         """
         Match, keep and start to deliver; what comes back as `Published` is on disk.
+
+        `keep` keeps them instead of the queue; what it raises is raised here, and none is begun.
 
         One verdict each, in order. StaleError means that `subscribers` is out of date: read
         them again and accept again. Raises OverloadedError, UnavailableError or

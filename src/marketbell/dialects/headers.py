@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 from marketbell import __version__
-from marketbell.model import Endpoint
+from marketbell.model import Endpoint, Message
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -32,6 +32,12 @@ RESERVED: Final = frozenset(
     }
 )
 """Lower-case names that belong to the sender or to every dialect."""
+
+
+def with_message(plain: Headers, message: Message) -> Headers:
+    """`plain` with the message's own headers in the place of those of the same name, or after them."""
+    named = {name.lower() for name, _value in message.headers}
+    return (*(one for one in plain if one[0] not in named), *message.headers)
 
 
 def with_own(

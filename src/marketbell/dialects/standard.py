@@ -42,7 +42,8 @@ class Standard:
     Any event type; the body is the payload's own bytes.
 
     The id, the time of the attempt and the signature stand in `svix-*` and in `webhook-*`
-    headers with the same values, so that the receivers of both verify it.
+    headers with the same values, so that the receivers of both verify it. A message's own headers
+    stand before an endpoint's.
     """
 
     name = "standard"
@@ -59,10 +60,14 @@ class Standard:
         ]
         signature = signing.sign(keys, message.public_id, seconds, message.payload)
         timestamp = str(seconds)
+        plain, reserved = headers.JSON, _RESERVED
+        if message.headers:
+            plain = headers.with_message(plain, message)
+            reserved |= {name.lower() for name, _value in message.headers}
         return Request(
             headers.with_own(
                 (
-                    *headers.JSON,
+                    *plain,
                     ("svix-id", message.public_id),
                     ("svix-timestamp", timestamp),
                     ("svix-signature", signature),
@@ -71,7 +76,7 @@ class Standard:
                     ("webhook-signature", signature),
                 ),
                 endpoint,
-                names=_RESERVED,
+                names=reserved,
             ),
             message.payload,
         )

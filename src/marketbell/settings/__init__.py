@@ -5,7 +5,12 @@ from __future__ import annotations
 from marketbell.settings.fields import DEFAULTS, POLICY_KEYS, Settings
 from marketbell.settings.files import ensure_files, files_needed
 from marketbell.settings.load import NOT_SETTINGS, load_settings
-from marketbell.settings.secrets import ensure_secrets, secrets_file
+from marketbell.settings.secrets import (
+    begin_key_change,
+    end_key_change,
+    ensure_secrets,
+    secrets_file,
+)
 from marketbell.settings.table import (
     SECTIONS,
     SETTINGS,
@@ -35,7 +40,9 @@ __all__ = [
     "Network",
     "Setting",
     "Settings",
+    "begin_key_change",
     "default_of",
+    "end_key_change",
     "ensure_files",
     "ensure_secrets",
     "files_needed",

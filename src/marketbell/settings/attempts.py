@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from marketbell.settings.server import ServerSettings
+from marketbell.settings.edge import EdgeSettings
 from marketbell.settings.values import DAY, HOUR, KB, MB, MINUTE, SECOND, Setting
 
 
-class AttemptSettings(ServerSettings, frozen=True, kw_only=True):
+class AttemptSettings(EdgeSettings, frozen=True, kw_only=True):
     """What holds for attempts, endpoints and history."""
 
     attempt_timeout: Annotated[
@@ -121,6 +121,17 @@ class AttemptSettings(ServerSettings, frozen=True, kw_only=True):
             HOUR,
             3650 * DAY,
         ),
+    ] = 90 * DAY
+    audit_retention: Annotated[
+        int, Setting("duration", "How long the audit log is kept.", DAY, 3650 * DAY)
+    ] = 365 * DAY
+    task_retention: Annotated[
+        int,
+        Setting("duration", "How long a background task is shown that has ended.", HOUR, 3650 * DAY),
+    ] = 90 * DAY
+    figures_retention: Annotated[
+        int,
+        Setting("duration", "How long the figures of endpoints are kept.", 28 * DAY, 3650 * DAY),
     ] = 90 * DAY
     prune_interval: Annotated[
         int, Setting("duration", "How often what is too old is removed.", SECOND, DAY)

@@ -8,11 +8,20 @@ from typing import Annotated, Final
 from marketbell.errors import SettingsError
 from marketbell.settings.attempts import AttemptSettings
 from marketbell.settings.server import POLICY_KEYS
-from marketbell.settings.values import KB, MB, MINUTE, SECOND, BadValueError, Setting, sqlite_file
+from marketbell.settings.values import (
+    DAY,
+    KB,
+    MB,
+    MINUTE,
+    SECOND,
+    BadValueError,
+    Setting,
+    sqlite_file,
+)
 
 __all__ = ["DEFAULTS", "LEASE_MARGIN", "POLICY_KEYS", "Settings"]
 
-_SECRETS: Final = ("jwt_secret", "secrets_key")
+_SECRETS: Final = ("jwt_secret", "jwt_private_key", "secrets_key")
 
 LEASE_MARGIN: Final = 5 * SECOND
 """How much longer than all limits of an attempt a lease lasts."""
@@ -48,6 +57,27 @@ class Settings(AttemptSettings, frozen=True, kw_only=True):
     readers: Annotated[
         int, Setting("count", "Connections that read SQLite beside the writer.", 1, 16)
     ] = 2
+    search_time: Annotated[
+        int,
+        Setting(
+            "duration",
+            "How long a page of a list is looked for before it is given as far as it came.",
+            1,
+            10 * SECOND,
+        ),
+    ] = 20
+    payload_search: Annotated[
+        bool, Setting("flag", "Whether payloads can be searched by their words.")
+    ] = False
+    payload_search_time: Annotated[
+        int,
+        Setting(
+            "duration",
+            "How long payloads are searched for one page before it is given as far as it came.",
+            10,
+            10 * SECOND,
+        ),
+    ] = 200
     drain_timeout: Annotated[
         int, Setting("duration", "How long a stop waits for what is in flight.", 0, 10 * MINUTE)
     ] = 25 * SECOND
@@ -60,6 +90,28 @@ class Settings(AttemptSettings, frozen=True, kw_only=True):
     ] = True
     sellercenter_ids_as_strings: Annotated[
         bool, Setting("flag", "Whether Seller Center's numeric ids are sent as strings.")
+    ] = False
+    sellercenter_zone: Annotated[
+        str, Setting("text", "The time zone of all times in Seller Center's Action API.")
+    ] = "America/Santiago"
+    sellercenter_window: Annotated[
+        int,
+        Setting(
+            "duration",
+            "How far the Timestamp of a call of the Action API may lie from the present.",
+            SECOND,
+            DAY,
+        ),
+    ] = 15 * MINUTE
+    sellercenter_body_max: Annotated[
+        int, Setting("size", "The largest body of a call of the Action API.", KB, 128 * MB)
+    ] = 8 * MB
+    sellercenter_linio: Annotated[
+        bool,
+        Setting(
+            "flag",
+            "Whether CreateWebhook refuses a URL that the seller uses already, as Linio does.",
+        ),
     ] = False
     cloudevents_source: Annotated[
         str, Setting("text", "The `source` of CloudEvents: a URI reference that names this server.")
@@ -98,6 +150,11 @@ class Settings(AttemptSettings, frozen=True, kw_only=True):
         """All but the secrets, so that no log line can hold them."""
         public = (name for name in self.__struct_fields__ if not name.startswith(_SECRETS))
         return f"Settings({', '.join(f'{name}={getattr(self, name)!r}' for name in public)})"
+
+    @property
+    def jwt_asymmetric(self) -> bool:
+        """Whether tokens are checked with a public key, not with `jwt_secret`."""
+        return not self.jwt_algorithm.startswith("HS")
 
     @property
     def timeout_max(self) -> int:

@@ -9,12 +9,17 @@ from marketbell.errors import SettingsError
 from marketbell.settings.fields import Settings
 
 SPARE_FILES: Final = 200
-"""For the database, the API's own connections, logs and the resolver."""
+"""For the database, logs and the resolver."""
 
 
 def files_needed(settings: Settings) -> int:
     """How many files the server may have open at a time."""
-    return settings.sockets_max + settings.idle_connections_max + SPARE_FILES
+    return (
+        settings.sockets_max
+        + settings.idle_connections_max
+        + settings.connections_max
+        + SPARE_FILES
+    )
 
 
 def ensure_files(settings: Settings) -> None:
@@ -31,7 +36,7 @@ def ensure_files(settings: Settings) -> None:
         raise SettingsError(
             [
                 (
-                    f"sockets_max, idle_connections_max: {needed} open files are needed and this"
+                    f"sockets_max, idle_connections_max, connections_max: {needed} open files are needed and this"
                     f" process may have {hard}; raise `ulimit -Hn` (LimitNOFILE in systemd) or set them lower"
                 )
             ]

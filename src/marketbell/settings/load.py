@@ -15,11 +15,13 @@ import msgspec
 from marketbell.errors import SettingsError
 from marketbell.settings.fields import DEFAULTS, LEASE_MARGIN, Settings
 from marketbell.settings.table import PREFIX, SETTINGS, flag_of, variable_of
+from marketbell.settings.token_keys import token_key_faults
 from marketbell.settings.values import BadValueError, read_key, show_duration, sqlite_file
 
 NOT_SETTINGS: Final = frozenset({"MARKETBELL_CONFIG", "MARKETBELL_TOKEN", "MARKETBELL_URL"})
 """Variables with the prefix that mean something else: the TOML file; a client's token and server."""
 
+_ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9.\-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _SERVICE_LINK: Final = re.compile(r"(tcp|udp)://\S+:\d+")
 
 
@@ -140,15 +142,30 @@ def _read(one: _Given) -> object:
             raise BadValueError("is empty; leave it out to have one made beside an SQLite file")
         case "secrets_key", bytes():
             return read_key(value)
-        case "ovoko_zone", str():
+        case "secrets_keys_old", tuple():
+            return tuple(read_key(old) for old in value)
+        case "ovoko_zone" | "sellercenter_zone", str():
             _check_zone(value)
         case "extra_ca", Path():
             _check_certificates(value)
         case "host", str() if not value.strip():
             raise BadValueError("is empty; write an address such as 127.0.0.1")
+        case "public_url", str() if value:
+            _check_origin(value)
+        case "cors_origins", tuple():
+            for origin in value:
+                _check_origin(str(origin))
         case "otel_endpoint", str() if value and not value.startswith(("http://", "https://")):
             raise BadValueError(f"{value!r} is not an address; write http://HOST:4318/v1/traces")
     return value
+
+
+def _check_origin(text: str) -> None:
+    if not _ORIGIN.fullmatch(text):
+        raise BadValueError(
+            f"{text!r} is not an origin; write scheme, host and port alone,"
+            " such as https://app.example.com"
+        )
 
 
 def _check_zone(zone: str) -> None:
@@ -175,6 +192,7 @@ def _broken_relations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str
         sqlite_file(settings.db)
     except BadValueError as fault:
         yield ("db",), str(fault)
+    yield from token_key_faults(settings)
     if settings.workers > 1:
         yield (
             ("workers",),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import secrets
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,8 @@ class _Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """At least 32 characters."""
     secrets_key: str
     """32 bytes in base64."""
+    secrets_keys_old: list[str] = []
+    """Earlier ones, for as long as something may be sealed with them."""
 
 
 def secrets_file(settings: Settings) -> Path:
@@ -42,18 +46,66 @@ def ensure_secrets(settings: Settings) -> Settings:
     same one for all who ask at the same time. Raises SettingsError if it can be read by others,
     is damaged, or is missing beside a database that was written with it.
     """
-    if settings.jwt_secret and settings.secrets_key:
+    if settings.secrets_key and (settings.jwt_secret or settings.jwt_asymmetric):
         return settings
+    return _completed(settings, lambda file, kept: kept)
+
+
+def begin_key_change(settings: Settings) -> Settings:
+    """
+    The settings with a new `secrets_key` in the secrets file, the one until now among the old ones.
+
+    If a change was begun before and not ended, it goes on with that one's key. Raises
+    SettingsError as `ensure_secrets` does, and if `secrets_key` is a setting of its own: then
+    it is for whoever gives it to change.
+    """
+    if settings.secrets_key:
+        raise SettingsError(
+            [
+                (
+                    "secrets_key: it is given as a setting, so give the new one there and the"
+                    " present one in secrets_keys_old"
+                )
+            ]
+        )
+
+    def begin(file: Path, kept: _Kept) -> _Kept:
+        if kept.secrets_keys_old:
+            return kept
+        changed = msgspec.structs.replace(
+            kept, secrets_key=_new_key(), secrets_keys_old=[kept.secrets_key]
+        )
+        _replace(file, changed)
+        return changed
+
+    return _completed(settings, begin)
+
+
+def end_key_change(settings: Settings) -> None:
+    """Forget the old keys of the secrets file: nothing is sealed with them any more."""
+
+    def end(file: Path, kept: _Kept) -> _Kept:
+        changed = msgspec.structs.replace(kept, secrets_keys_old=[])
+        _replace(file, changed)
+        return changed
+
+    _completed(settings, end)
+
+
+def _completed(settings: Settings, change: Callable[[Path, _Kept], _Kept]) -> Settings:
     file = secrets_file(settings)
     try:
         kept = _read(file)
         if kept is None:
             _refuse_to_replace(settings, file)
             kept = _make(file)
+        kept = change(file, kept)
+        old = tuple(read_key(key.encode()) for key in kept.secrets_keys_old)
         return msgspec.structs.replace(
             settings,
             jwt_secret=settings.jwt_secret or kept.jwt_secret.encode(),
             secrets_key=settings.secrets_key or read_key(kept.secrets_key.encode()),
+            secrets_keys_old=(*settings.secrets_keys_old, *old),
         )
     except BadValueError as fault:
         raise SettingsError([f"{file}: {fault}"]) from None
@@ -84,7 +136,8 @@ def _read(file: Path) -> _Kept | None:
             raise BadValueError(f"is damaged ({error}); put it back from a copy") from error
     if len(kept.jwt_secret) < 32:
         raise BadValueError("its jwt_secret is shorter than 32 bytes; put it back from a copy")
-    read_key(kept.secrets_key.encode())
+    for key in (kept.secrets_key, *kept.secrets_keys_old):
+        read_key(key.encode())
     return kept
 
 
@@ -102,23 +155,41 @@ def _make(file: Path) -> _Kept:
     """A new secrets file, or the one that another process has made meanwhile."""
     made = _Kept(
         jwt_secret=secrets.token_urlsafe(48),
-        secrets_key=base64.b64encode(secrets.token_bytes(32)).decode(),
+        secrets_key=_new_key(),
     )
-    draft = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
-    try:
-        with open(descriptor, "wb") as opened:  # noqa: PTH123 - made with its mode from the start
-            opened.write(msgspec.json.format(msgspec.json.encode(made)) + b"\n")
-            opened.flush()
-            os.fsync(descriptor)
+    with _draft(file, made) as draft:
         try:
             os.link(draft, file)
         except FileExistsError:
             return _read(file) or made
-    finally:
-        draft.unlink()
     _sync_directory(file.parent)
     return made
+
+
+def _replace(file: Path, kept: _Kept) -> None:
+    """The secrets file with other contents: the old ones or the new ones, whatever happens."""
+    with _draft(file, kept) as draft:
+        draft.rename(file)
+    _sync_directory(file.parent)
+
+
+@contextlib.contextmanager
+def _draft(file: Path, kept: _Kept) -> Iterator[Path]:
+    """A file beside it that is whole and on disk, gone at the end unless it was renamed."""
+    draft = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
+    try:
+        with open(descriptor, "wb") as opened:  # noqa: PTH123 - made with its mode from the start
+            opened.write(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
+            opened.flush()
+            os.fsync(descriptor)
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def _sync_directory(directory: Path) -> None:

@@ -20,6 +20,10 @@ POLICY_KEYS: Final = (
 """The metadata keys that carry a policy."""
 
 
+ALGORITHMS: Final = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "EdDSA")
+"""What may sign API tokens."""
+
+
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The address, secrets and tokens, networks, and limits on requests."""
 
@@ -28,6 +32,15 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "sqlite:///marketbell.db"
     host: Annotated[str, Setting("text", "The address that the HTTP API listens on.")] = "127.0.0.1"
     port: Annotated[int, Setting("count", "Its port; 0 takes a free one.", 0, 65_535)] = 8080
+    marketplace_port: Annotated[
+        int,
+        Setting(
+            "count",
+            "The port of the marketplaces' own APIs (Ovoko, Seller Center); 0 is none.",
+            0,
+            65_535,
+        ),
+    ] = 0
     workers: Annotated[
         int,
         Setting(
@@ -42,8 +55,32 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         bytes,
         Setting(
             "secret",
-            "Signs and checks API tokens (HS256); 32 bytes or more.",
+            "Signs and checks API tokens (HS256, HS384, HS512); 32, 48 or 64 bytes or more.",
             unset="made, and kept beside the SQLite file in FILE.secrets",
+        ),
+    ] = b""
+    jwt_algorithm: Annotated[
+        str,
+        Setting(
+            "text",
+            "The one algorithm that API tokens are signed with; no other is taken.",
+            choices=ALGORITHMS,
+        ),
+    ] = "HS256"
+    jwt_public_key: Annotated[
+        bytes,
+        Setting(
+            "pem",
+            "Checks API tokens if `jwt_algorithm` is RS256, RS384, RS512 or EdDSA: PEM, or a file of it.",
+            unset="none",
+        ),
+    ] = b""
+    jwt_private_key: Annotated[
+        bytes,
+        Setting(
+            "secret pem",
+            "Signs them for `marketbell token create`; the server needs none.",
+            unset="none: tokens are made elsewhere",
         ),
     ] = b""
     secrets_key: Annotated[
@@ -54,9 +91,38 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
             unset="made, and kept beside the SQLite file in FILE.secrets",
         ),
     ] = b""
+    secrets_keys_old: Annotated[
+        tuple[bytes, ...],
+        Setting(
+            "secrets",
+            "Earlier values of `secrets_key` that still open what they sealed.",
+            unset="none",
+        ),
+    ] = ()
     token_ttl: Annotated[
         int, Setting("duration", "How long a new token is good for.", MINUTE, 3650 * DAY)
     ] = 365 * DAY
+    api_keys_max: Annotated[
+        int, Setting("count", "Live API keys of one organization.", 1, 100_000)
+    ] = 1_000
+    failed_logins_max: Annotated[
+        int,
+        Setting(
+            "count",
+            "Tokens of one address that may be refused in a minute; more get 429. 0 is no limit.",
+            0,
+            1_000_000,
+        ),
+    ] = 60
+    requests_per_second_max: Annotated[
+        int,
+        Setting(
+            "count",
+            "Requests of one token in a second; more get 429. 0 is no limit.",
+            0,
+            1_000_000,
+        ),
+    ] = 0
 
     allow_networks: Annotated[
         tuple[Network, ...],
@@ -87,6 +153,12 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     endpoints_per_application_max: Annotated[
         int, Setting("count", "Endpoints of one application.", 1, 500)
     ] = 50
+    event_types_max: Annotated[
+        int, Setting("count", "Event types of one organization.", 1, 100_000)
+    ] = 5_000
+    tasks_running_max: Annotated[
+        int, Setting("count", "Background tasks of one organization that run at a time.", 1, 1_000)
+    ] = 20
     metadata_bytes_max: Annotated[
         int, Setting("size", "Metadata of an application or endpoint, as JSON.", 256, 64 * KB)
     ] = 4_096

@@ -24,6 +24,7 @@ SECTIONS: Final = {
     "jwt_secret": "Secrets and tokens",
     "allow_networks": "Whom it may call",
     "body_max": "Limits of what comes in",
+    "public_url": "Proxies, browsers and clients",
     "attempt_timeout": "Attempts",
     "at_work_max": "Fairness and health",
     "payload_retention": "What is kept, and for how long",
@@ -89,7 +90,7 @@ that its value came from. Beside the bounds in the tables:
 - `batch_bytes_max` is at least `body_max`; `waiting_bytes_max` at least `batch_bytes_max`;
   `waiting_rows_max` at least `batch_messages_max`;
 - `sockets_max` is at least `endpoint_in_flight`;
-- `sockets_max`, `idle_connections_max` and 200 more files may be open. The soft limit is raised
+- `sockets_max`, `idle_connections_max`, `connections_max` and 200 more files may be open. The soft limit is raised
   as far as the hard one allows (`ulimit -Hn`; `LimitNOFILE` in systemd).
 
 ## The secrets file

@@ -43,7 +43,7 @@ class Setting(msgspec.Struct, frozen=True):
     """
 
     kind: str
-    """How a value is written: text, number, count, flag, duration, size, words, networks, file, secret."""
+    """How a value is written: text, number, count, flag, duration, size, words, networks, file, secret, secrets, pem, secret pem."""
     purpose: str
     """What it is for, as one or two sentences."""
     low: float | None = None
@@ -77,7 +77,7 @@ class Setting(msgspec.Struct, frozen=True):
 
     def show(self, value: object) -> str:
         """A value in the form in which a person writes it; secrets are never shown."""
-        if self.kind == "secret":
+        if self.kind in {"secret", "secrets", "secret pem", "pem"}:
             return "(secret)" if value else ""
         if self.kind == "duration" and isinstance(value, int | float):
             return show_duration(int(value))
@@ -246,6 +246,24 @@ def _read_secret(raw: object) -> bytes:
     return raw.encode("utf-8", "surrogateescape")
 
 
+def _read_pem(raw: object) -> bytes:
+    """The text itself, or what stands in the file that it names."""
+    text = _read_text(raw)
+    if text.lstrip().startswith("-----BEGIN "):
+        return text.encode("utf-8", "surrogateescape")
+    try:
+        return Path(text).read_bytes() if text else b""
+    except OSError as error:
+        raise BadValueError(f"{text!r} cannot be read ({error.strerror})") from error
+
+
+def _read_secrets(raw: object) -> tuple[bytes, ...]:
+    try:
+        return tuple(word.encode("utf-8", "surrogateescape") for word in _read_words(raw))
+    except BadValueError:
+        raise BadValueError("is not a list of texts") from None
+
+
 def read_key(secret: bytes) -> bytes:
     """The 32 bytes behind a base64 text. Raises BadValueError."""
     try:
@@ -270,4 +288,7 @@ _READERS: Final[dict[str, Callable[[object], object]]] = {
     "networks": _read_networks,
     "file": _read_file,
     "secret": _read_secret,
+    "secrets": _read_secrets,
+    "pem": _read_pem,
+    "secret pem": _read_pem,
 }

@@ -18,6 +18,7 @@ from marketbell.store.endpoints import let_go, remove
 from marketbell.store.once import once
 from marketbell.store.paging import span_of_ids
 from marketbell.store.statements import statements
+from marketbell.store.touches import touch_of
 from marketbell.store.transaction import Transaction
 
 _SQL = statements("sqlite", "configuration")
@@ -45,7 +46,9 @@ def create_application(
             },
         )
         transaction.changes.append(Change(key, None))
-        return application_by_id(transaction, key)
+        made = application_by_id(transaction, key)
+        transaction.touches.append(touch_of(None, made))
+        return made
 
     return once(transaction, mark, now, make)
 
@@ -84,7 +87,9 @@ def update_application(
         if order_on_failure != OrderOnFailure.HOLD and (order_on_failure or not holds):
             let_go(transaction, endpoint_id)
     transaction.changes.append(Change(application.id, None))
-    return application_by_id(transaction, application.id)
+    changed = application_by_id(transaction, application.id)
+    transaction.touches.append(touch_of(application, changed))
+    return changed
 
 
 def delete_application(
@@ -97,6 +102,7 @@ def delete_application(
         remove(transaction, application.id, endpoint_id, now=now)
     transaction.change(_SQL["application_delete"], {"id": application.id, "now": now})
     transaction.changes.append(Change(application.id, None))
+    transaction.touches.append(touch_of(application, None))
 
 
 def _refuse_taken_uid(

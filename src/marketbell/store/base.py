@@ -10,12 +10,27 @@ OutcomeUnknownError, after which it may or may not have been kept.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from marketbell.errors import StaleError
 from marketbell.model import Outcome, Trigger
+from marketbell.store.access_plane import (
+    AccessChange,
+    AccessControl,
+    ApiKey,
+    ApiKeyDraft,
+    KeyLogin,
+)
+from marketbell.store.audit_plane import (
+    Audit,
+    AuditEntry,
+    AuditFilter,
+    FieldChange,
+    Origin,
+    changing,
+)
 from marketbell.store.control_plane import (
     Ages,
     ApplicationDraft,
@@ -24,8 +39,6 @@ from marketbell.store.control_plane import (
     AttemptRow,
     EndpointDraft,
     Endpoints,
-    EventType,
-    EventTypes,
     Gauges,
     History,
     MessageFilter,
@@ -35,6 +48,7 @@ from marketbell.store.control_plane import (
     Repeated,
     Retention,
     Slice,
+    Stop,
     Subscribers,
 )
 from marketbell.store.data_plane import (
@@ -47,6 +61,32 @@ from marketbell.store.data_plane import (
     Queue,
     Result,
 )
+from marketbell.store.event_type_plane import EventType, EventTypes
+from marketbell.store.marketplace_plane import (
+    Credential,
+    Credentials,
+    Entities,
+    Entity,
+    EntityFilter,
+)
+from marketbell.store.operational_plane import Notice, Notices, WaitingNotice
+from marketbell.store.portal_plane import PortalAccess, PortalGrant, PortalSession
+from marketbell.store.sealed_plane import Resealed, Sealed, SealedThings
+from marketbell.store.search_plane import DeliveryRow, Destination, Owned, Search
+from marketbell.store.statistics_plane import AttemptFigures, EndpointFigures, Statistics
+from marketbell.store.task_plane import (
+    Candidate,
+    ParkedPlace,
+    Selection,
+    Sight,
+    Step,
+    Task,
+    TaskDraft,
+    TaskFilter,
+    TaskKind,
+    Tasks,
+    TaskStatus,
+)
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -56,7 +96,11 @@ class Change(msgspec.Struct, frozen=True):
     endpoint_id: int | None
 
 
-class Store(Queue, Applications, Endpoints, EventTypes, History, Retention, Protocol):
+Announced: TypeAlias = Change | AccessChange
+"""What a transaction has changed, told to listeners after the commit."""
+
+
+class Store(Queue, Applications, Endpoints, EventTypes, SealedThings, History, Search, Statistics, Audit, PortalAccess, Retention, AccessControl, Entities, Credentials, Tasks, Notices, Protocol):
     """All of it. `sqlite_store.SqliteStore` is the one on an SQLite file."""
 
     def on_change(self, listener: Callable[[Change], None]) -> None:
@@ -70,36 +114,79 @@ class Store(Queue, Applications, Endpoints, EventTypes, History, Retention, Prot
 
 
 __all__ = [
+    "AccessChange",
+    "AccessControl",
     "Ages",
+    "Announced",
+    "ApiKey",
+    "ApiKeyDraft",
     "ApplicationDraft",
     "Applications",
+    "AttemptFigures",
     "AttemptFilter",
     "AttemptRow",
+    "Audit",
+    "AuditEntry",
+    "AuditFilter",
     "Birth",
+    "Candidate",
     "Change",
     "ClaimRequest",
     "Claimed",
+    "Credential",
     "EndpointDraft",
     "Endpoints",
+    "Entity",
+    "EntityFilter",
     "EventType",
     "EventTypes",
+    "FieldChange",
     "Gauges",
     "History",
+    "DeliveryRow",
+    "Destination",
+    "EndpointFigures",
     "Idempotency",
+    "KeyLogin",
     "MessageFilter",
+    "Notice",
+    "Notices",
     "Once",
+    "Origin",
     "Outcome",
+    "Owned",
     "Page",
+    "ParkedPlace",
     "Pruned",
+    "PortalAccess",
+    "PortalGrant",
+    "PortalSession",
     "Publication",
     "Published",
     "Queue",
     "Repeated",
+    "Resealed",
     "Result",
     "Retention",
+    "Sealed",
+    "SealedThings",
+    "Selection",
+    "Sight",
+    "Search",
     "Slice",
+    "Statistics",
+    "Stop",
     "StaleError",
+    "Step",
     "Store",
     "Subscribers",
+    "Task",
+    "TaskDraft",
+    "TaskFilter",
+    "TaskKind",
+    "TaskStatus",
+    "Tasks",
     "Trigger",
+    "WaitingNotice",
+    "changing",
 ]

@@ -17,12 +17,12 @@ from marketbell.errors import (
     StoreError,
     UnavailableError,
 )
-from marketbell.store.base import Change
+from marketbell.store.base import Announced
 from marketbell.store.transaction import Transaction
 
 T = TypeVar("T")
 
-_Ended: TypeAlias = "tuple[Sequence[Work], list[Change], Exception | None]"
+_Ended: TypeAlias = "tuple[Sequence[Work], list[Announced], Exception | None]"
 """Works of one transaction with what it changed, or why nothing of it was kept."""
 
 
@@ -58,13 +58,19 @@ class Effect(Generic[T]):
     __slots__ = ("apply", "bounded", "error", "future", "queued_at", "rows", "size", "value")
 
     def __init__(
-        self, apply: Callable[[Transaction], T], future: asyncio.Future[T], *, bounded: bool
+        self,
+        apply: Callable[[Transaction], T],
+        future: asyncio.Future[T],
+        *,
+        bounded: bool,
+        rows: int = 1,
+        size: int = 0,
     ) -> None:
         self.apply = apply
         self.future = future
         self.bounded = bounded
-        self.rows = 1
-        self.size = 0
+        self.rows = rows
+        self.size = size
         self.queued_at = 0.0
         self.value: T | None = None
         self.error: MarketbellError | None = None
@@ -95,7 +101,7 @@ class Effect(Generic[T]):
 class Executor(Protocol):
     """Runs works inside one transaction; the database's own part of a group commit."""
 
-    def commit(self, works: Sequence[Work]) -> list[Change]:
+    def commit(self, works: Sequence[Work]) -> list[Announced]:
         """
         Run them all in one transaction and make it durable.
 
@@ -135,7 +141,7 @@ class Writer:
         waiting_rows_max: int,
         waiting_bytes_max: int,
         wait_s: float,
-        on_changes: Callable[[list[Change]], None],
+        on_changes: Callable[[list[Announced]], None],
     ) -> None:
         self._executor = executor
         self._rows_max = rows_max
@@ -193,10 +199,17 @@ class Writer:
         if self._watch is None:
             self._watch = self._loop.call_later(self._wait_s / 4, self._watch_waiting)
 
-    def run(self, apply: Callable[[Transaction], T], *, bounded: bool = True) -> asyncio.Future[T]:
+    def run(
+        self,
+        apply: Callable[[Transaction], T],
+        *,
+        bounded: bool = True,
+        rows: int = 1,
+        size: int = 0,
+    ) -> asyncio.Future[T]:
         """Submit a function of the transaction; the future has its value once that is on disk."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self.submit(Effect(apply, future, bounded=bounded))
+        self.submit(Effect(apply, future, bounded=bounded, rows=rows, size=size))
         return future
 
     async def aclose(self) -> None:

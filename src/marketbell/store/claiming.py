@@ -168,7 +168,7 @@ class _Taking:
         ):
             if len(found) == room or (size >= bytes_max and (found or self.claims)):
                 return found, True
-            body: Any = row[10]
+            body: Any = row[12]
             size += len(body or b"")
             found.append(row)
         return found, False
@@ -194,7 +194,7 @@ class _Taking:
         taken: list[tuple[int, int, int, int]] = []
         for row in rows:
             message = message_of(row)
-            claim_number, attempt_count, born_at, due_at, trigger, order_key = row[11:]
+            claim_number, attempt_count, born_at, due_at, trigger, order_key = row[13:]
             if not message.payload:
                 state = DeliveryState.CANCELLED.value
                 finish(self._transaction, message.id, endpoint_id, state, request.now)

@@ -162,7 +162,7 @@ def _secrets(
     rows: Any = transaction.rows(_SQL["secrets"], {"id": endpoint_id})
     return tuple(
         SigningKey(
-            kind=kind, secret=box.open(sealed, _secret_purpose(public_id)), expires_at=expires_at
+            kind=kind, secret=open_secret(box, public_id, sealed), expires_at=expires_at
         )
         for kind, sealed, expires_at in rows
         if now is None or expires_at is None or expires_at > now
@@ -223,6 +223,25 @@ def endpoint_values(box: Box, public_id: str, draft: EndpointDraft) -> dict[str,
 def secret_values(box: Box, public_id: str, key: SigningKey) -> dict[str, Value]:
     """The columns of a new current secret; it opens for no other endpoint."""
     return {"kind": key.kind, "sealed": box.seal(key.secret, _secret_purpose(public_id))}
+
+
+def open_secret(box: Box, public_id: str, sealed: bytes) -> bytes:
+    """The bytes of an endpoint's secret. UnavailableError if no key opens it."""
+    return box.open(sealed, _secret_purpose(public_id))
+
+
+def resealed_secret(box: Box, public_id: str, sealed: bytes) -> bytes:
+    """The same secret, sealed with the current key. UnavailableError."""
+    return _resealed(box, _secret_purpose(public_id), sealed)
+
+
+def resealed_headers(box: Box, public_id: str, sealed: bytes) -> bytes:
+    """The same headers, sealed with the current key. UnavailableError."""
+    return _resealed(box, _headers_purpose(public_id), sealed)
+
+
+def _resealed(box: Box, purpose: bytes, sealed: bytes) -> bytes:
+    return box.seal(box.open(sealed, purpose), purpose)
 
 
 def _secret_purpose(public_id: str) -> bytes:

@@ -48,12 +48,25 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     descending: bool = False
 
 
+class Stop(msgspec.Struct, frozen=True):
+    """How far a search came."""
+
+    place: str
+    """In the form of a public id; a page may begin after it or end before it."""
+    at: Instant
+    """The time of the rows there."""
+    backward: bool
+    """Whether it went against the list's order."""
+
+
 class Slice(msgspec.Struct, Generic[T], frozen=True):
     """A part of a list."""
 
     data: tuple[T, ...]
     done: bool
     """Whether nothing follows in the direction that was asked for."""
+    stopped: Stop | None = None
+    """Where a search ended for want of time; the next page begins there."""
 
 
 class ApplicationDraft(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,19 +96,6 @@ class EndpointDraft(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     secret: SigningKey | None = None
     """The current secret of a new endpoint; None on a change keeps what it has."""
-
-
-class EventType(msgspec.Struct, frozen=True, kw_only=True):
-    """An event type that an organization made itself."""
-
-    organization: str
-    name: str
-    description: str
-    schema: bytes | None
-    """JSON Schema that payloads must meet; None for anything."""
-    archived: bool
-    created_at: Instant
-    updated_at: Instant
 
 
 class Subscribers(msgspec.Struct, frozen=True):
@@ -215,25 +215,29 @@ class Endpoints(Protocol):
         overlap_until: Instant,
         secrets_max: int,
         now: Instant,
-    ) -> None:
-        """A new current secret; the old one signs along until `overlap_until`. LimitReachedError."""
+        once: Once | None = None,
+    ) -> Repeated | None:
+        """
+        A new current secret; the old one signs along until `overlap_until`.
 
+        A key that is the current one changes nothing. An old secret that cannot be opened is no
+        hindrance. NotFoundError; LimitReachedError if `secrets_max` sign already.
+        """
 
-class EventTypes(Protocol):
-    """Event types that an organization made itself."""
+    async def pause_endpoint(
+        self,
+        application_id: int,
+        ref: str,
+        *,
+        paused: bool,
+        now: Instant,
+        once: Once | None = None,
+    ) -> Repeated | None:
+        """
+        Hold its lane, or let it go on at once with all that waited; nothing if it is so already.
 
-    async def create_event_type(
-        self, event_type: EventType, *, once: Once | None = None
-    ) -> EventType | Repeated:
-        """A new event type; an archived one of that name is revived. ConflictError if it is live."""
-
-    async def event_type(self, organization: str, name: str) -> EventType:
-        """One event type. NotFoundError."""
-
-    async def event_types(
-        self, organization: str, page: Page, *, include_archived: bool = False
-    ) -> Slice[EventType]:
-        """A slice, in order of names; `page.after` and `page.before` are names."""
+        NotFoundError.
+        """
 
 
 class History(Protocol):
@@ -250,7 +254,7 @@ class History(Protocol):
     async def attempts(
         self, application_id: int, which: AttemptFilter, page: Page
     ) -> Slice[AttemptRow]:
-        """A slice of the attempts of one message or of one endpoint, newest first."""
+        """A slice of the attempts of a message, of an endpoint, or else of the application, newest first."""
 
     async def delivery_states(self, message_id: int) -> dict[str, DeliveryState]:
         """Endpoint public id to the state of this message's delivery to it."""
@@ -278,6 +282,7 @@ class Ages(msgspec.Struct, frozen=True, kw_only=True):
     payloads: Millis
     attempts: Millis
     messages: Millis
+    audit: Millis = 365 * 86_400_000
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):

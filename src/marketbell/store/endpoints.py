@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from marketbell import ids
-from marketbell.errors import ConflictError, LimitReachedError
+from marketbell.errors import ConflictError, LimitReachedError, UnavailableError
 from marketbell.model import NEVER, Endpoint, Instant, OrderOnFailure, SigningKey
+from marketbell.store.audit import by_server
+from marketbell.store.audit_plane import FieldChange
 from marketbell.store.base import Change, EndpointDraft, Once, Page, Repeated, Slice
 from marketbell.store.configuration import (
     application_by_id,
@@ -14,18 +16,25 @@ from marketbell.store.configuration import (
     endpoint_of,
     endpoint_values,
     find_endpoint_id,
+    open_secret,
     secret_values,
     slot_of,
 )
 from marketbell.store.once import once
+from marketbell.store.operational_plane import NoticeKind
 from marketbell.store.paging import span_of_ids
 from marketbell.store.recording import go_on
 from marketbell.store.sealing import Box
 from marketbell.store.statements import statements
+from marketbell.store.telling import failing_since, tell_of_endpoint
+from marketbell.store.touches import SECRET_ROTATED, Touch, touch_of
 from marketbell.store.transaction import Transaction
 
 _SQL = statements("sqlite", "configuration")
 _QUEUE = statements("sqlite", "queue")
+
+DISABLED: Final = "endpoint.disabled"
+"""The operation of the audit log for an endpoint that the server disabled by itself."""
 
 
 def create_endpoint(
@@ -69,7 +78,10 @@ def create_endpoint(
                 {"id": key, "now": now, **secret_values(box, public_id, draft.secret)},
             )
         _announce(transaction, application_id, key)
-        return endpoint_by_id(transaction, box, key)
+        tell_of_endpoint(transaction, NoticeKind.CREATED, key, now=now)
+        made = endpoint_by_id(transaction, box, key)
+        transaction.touches.append(touch_of(None, made))
+        return made
 
     return once(transaction, mark, now, make)
 
@@ -128,14 +140,24 @@ def update_endpoint(
     if policy.order_on_failure is not OrderOnFailure.HOLD:
         let_go(transaction, key)
     _announce(transaction, application_id, key)
-    return endpoint_by_id(transaction, box, key)
+    tell_of_endpoint(transaction, NoticeKind.UPDATED, key, now=now)
+    if draft.disabled != before.disabled:
+        kind = NoticeKind.DISABLED if draft.disabled else NoticeKind.ENABLED
+        since = before.failing_since if draft.disabled else None
+        tell_of_endpoint(transaction, kind, key, now=now, failing_since=since)
+    changed = endpoint_by_id(transaction, box, key)
+    transaction.touches.append(touch_of(before, changed))
+    return changed
 
 
 def delete_endpoint(
     transaction: Transaction, application_id: int, ref: str, *, now: Instant
 ) -> None:
     """See Endpoints.delete_endpoint; what is pending is cancelled by retention, in small batches."""
-    remove(transaction, application_id, find_endpoint_id(transaction, application_id, ref), now=now)
+    endpoint_id = find_endpoint_id(transaction, application_id, ref)
+    public_id: Any = transaction.row(_SQL["endpoint_public_id"], {"id": endpoint_id})
+    remove(transaction, application_id, endpoint_id, now=now)
+    transaction.touches.append(Touch(application_id, public_id[0], ()))
 
 
 def rotate_secret(
@@ -148,11 +170,44 @@ def rotate_secret(
     overlap_until: Instant,
     secrets_max: int,
     now: Instant,
-) -> None:
+    mark: Once | None = None,
+) -> Repeated | None:
     """See Endpoints.rotate_secret; at most `secrets_max` sign at a time, the new one among them."""
-    endpoint_id = find_endpoint_id(transaction, application_id, ref)
+
+    def rotate() -> None:
+        endpoint_id = find_endpoint_id(transaction, application_id, ref)
+        if _rotate(
+            transaction,
+            box,
+            endpoint_id,
+            key,
+            overlap_until=overlap_until,
+            secrets_max=secrets_max,
+            now=now,
+        ):
+            public_id: Any = transaction.row(_SQL["endpoint_public_id"], {"id": endpoint_id})
+            transaction.touches.append(Touch(application_id, public_id[0], SECRET_ROTATED))
+            _announce(transaction, application_id, endpoint_id)
+            tell_of_endpoint(transaction, NoticeKind.UPDATED, endpoint_id, now=now)
+
+    return once(transaction, mark, now, rotate)
+
+
+def _rotate(
+    transaction: Transaction,
+    box: Box,
+    endpoint_id: int,
+    key: SigningKey,
+    *,
+    overlap_until: Instant,
+    secrets_max: int,
+    now: Instant,
+) -> bool:
+    """Whether anything changed."""
     # Only what is needed is read: a rotation works even if the old secret cannot be opened.
     public_id: Any = transaction.row(_SQL["endpoint_public_id"], {"id": endpoint_id})
+    if _is_current(transaction, box, endpoint_id, public_id[0], key):
+        return False
     overlaps = overlap_until > now
     count: Any = transaction.row(_SQL["secret_count"], {"id": endpoint_id, "now": now})
     if overlaps and count[0] >= secrets_max:
@@ -169,7 +224,47 @@ def rotate_secret(
         {"id": endpoint_id, "now": now, **secret_values(box, public_id[0], key)},
     )
     transaction.change(_SQL["endpoint_changed"], {"id": endpoint_id, "now": now})
-    _announce(transaction, application_id, endpoint_id)
+    return True
+
+
+def _is_current(
+    transaction: Transaction, box: Box, endpoint_id: int, public_id: str, key: SigningKey
+) -> bool:
+    row: Any = transaction.row(_SQL["secret_current"], {"id": endpoint_id})
+    if row is None or row[0] != key.kind:
+        return False
+    try:
+        return open_secret(box, public_id, row[1]) == key.secret
+    except UnavailableError:
+        return False
+
+
+def pause_endpoint(
+    transaction: Transaction,
+    application_id: int,
+    ref: str,
+    *,
+    paused: bool,
+    now: Instant,
+    mark: Once | None = None,
+) -> Repeated | None:
+    """See Endpoints.pause_endpoint."""
+
+    def pause() -> None:
+        key = find_endpoint_id(transaction, application_id, ref)
+        row: Any = transaction.row(
+            _SQL["endpoint_pause"], {"id": key, "paused": paused, "now": now}
+        )
+        if row is None:
+            return
+        disabled = bool(row[0])
+        _move_lane(transaction, key, held_before=disabled or not paused, held=disabled or paused)
+        public_id: Any = transaction.row(_SQL["endpoint_public_id"], {"id": key})
+        field = FieldChange("paused", old=not paused, new=paused)
+        transaction.touches.append(Touch(application_id, public_id[0], (field,)))
+        _announce(transaction, application_id, key)
+
+    return once(transaction, mark, now, pause)
 
 
 def disable_endpoint(transaction: Transaction, endpoint_id: int, *, now: Instant) -> None:
@@ -177,15 +272,27 @@ def disable_endpoint(transaction: Transaction, endpoint_id: int, *, now: Instant
     row: Any = transaction.row(_SQL["endpoint_disable"], {"id": endpoint_id, "now": now})
     if row is None:
         return
+    tell_of_endpoint(
+        transaction,
+        NoticeKind.DISABLED,
+        endpoint_id,
+        now=now,
+        failing_since=failing_since(transaction, endpoint_id),
+        by_server=True,
+    )
     transaction.change(_QUEUE["lane_hold"], {"endpoint_id": endpoint_id, "until": NEVER})
     transaction.change(_QUEUE["lane_failing"], {"endpoint_id": endpoint_id, "since": None})
     _announce(transaction, row[0], endpoint_id)
+    public_id: Any = transaction.row(_SQL["endpoint_public_id"], {"id": endpoint_id})
+    touch = Touch(row[0], public_id[0], (FieldChange("disabled", old=False, new=True),))
+    by_server(transaction, DISABLED, touch, now=now)
 
 
 def remove(
     transaction: Transaction, application_id: int, endpoint_id: int, *, now: Instant
 ) -> None:
     """Soft delete by key: no lane and no secrets any more."""
+    tell_of_endpoint(transaction, NoticeKind.DELETED, endpoint_id, now=now)
     transaction.change(_SQL["endpoint_delete"], {"id": endpoint_id, "now": now})
     transaction.change(_SQL["secrets_delete"], {"id": endpoint_id})
     transaction.change(_SQL["lane_delete"], {"id": endpoint_id})

@@ -62,6 +62,9 @@ def span_of_ids(
                 f"The iterator {public_id!r} is not an id that begins with {prefix}; "
                 "give one that a list has returned.",
             )
+        key = ids.key_of(public_id)
+        if key is not None:
+            return key, key
         row: Any = transaction.row(position, {"public_id": public_id})
         if row is None:
             return NEVER, NEVER

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -11,8 +11,9 @@ from marketbell.errors import ConflictError, MarketbellError, NotFoundError, Sta
 from marketbell.model import NEVER, Claim, Instant, Message, Millis, Trigger
 from marketbell.store.base import Idempotency, Publication, Published
 from marketbell.store.marks import Mark, used_with_another_body
-from marketbell.store.rows import encode_names, message_of
+from marketbell.store.rows import encode_headers, encode_names, message_of
 from marketbell.store.statements import statements
+from marketbell.store.tally import BORN
 from marketbell.store.transaction import Row, Transaction
 
 _SQL = statements("sqlite", "queue")
@@ -66,6 +67,30 @@ class Publisher:
         keeping.write()
         self.last_id = keeping.last_id
 
+    def keep_together(
+        self,
+        transaction: Transaction,
+        publications: Sequence[Publication],
+        before: Callable[[], None],
+    ) -> list[Published]:
+        """
+        Keep all of them after `before` has written what they tell of.
+
+        Raises the error of the first that is refused, or what `before` raises; then nothing has
+        been written, provided that `before` writes nothing when it raises.
+        """
+        keeping = _Keeping(transaction, self.last_id, self._payload_retention)
+        kept: list[Published] = []
+        for publication in publications:
+            verdict = keeping.judge(publication)
+            if not isinstance(verdict, Published):
+                raise verdict
+            kept.append(verdict)
+        before()
+        keeping.write()
+        self.last_id = keeping.last_id
+        return kept
+
 
 class _Keeping:
     """One transaction's publications: judged one by one, written together."""
@@ -83,6 +108,7 @@ class _Keeping:
         self._payloads: list[Row] = []
         self._expiries: list[Row] = []
         self._deliveries: list[Row] = []
+        self._births: list[tuple[int, Instant]] = []
         self._made: list[tuple[Idempotency, Instant, Mark]] = []
         self._lanes: dict[int, int] = {}
 
@@ -132,6 +158,8 @@ class _Keeping:
                 kept.occurred_at,
                 kept.created_at,
                 kept.payload_expires_at,
+                kept.deliver_at,
+                encode_headers(kept.headers),
             )
         )
         self._payloads.append((kept.id, kept.payload))
@@ -148,6 +176,8 @@ class _Keeping:
             transaction.change_many(_SQL["payload_expiry_insert"], self._expiries)
         if self._deliveries:
             transaction.change_many(_SQL["delivery_insert"], self._deliveries)
+            for endpoint_id, born_at in self._births:
+                transaction.tally.add(endpoint_id, born_at, BORN)
         if self._made:
             transaction.marks.put(transaction, self._made)
         for endpoint_id, due_at in sorted(self._lanes.items()):
@@ -215,6 +245,7 @@ class _Keeping:
                 first = self._lanes.get(birth.endpoint_id)
                 if first is None or due_at < first:
                     self._lanes[birth.endpoint_id] = due_at
+            self._births.append((birth.endpoint_id, born_at))
             self._deliveries.append(
                 (
                     message.id,

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from marketbell.model import NEVER, DeliveryState, Instant, Trigger
+from marketbell.model import NEVER, Attempt, DeliveryState, Instant, Outcome, Trigger
 from marketbell.store.base import Result
+from marketbell.store.operational_plane import ANNOUNCED_AFTER
 from marketbell.store.statements import statements
+from marketbell.store.tally import ACCEPTED, BORN, DELIVERED, ENDED, REFUSED, Tally
+from marketbell.store.telling import may_tell, tell_exhausted, tell_failing, tell_recovered
 from marketbell.store.transaction import Row, Transaction
 
 _SQL = statements("sqlite", "queue")
@@ -41,44 +44,42 @@ class RecordWork:
 def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
     """Record every result of `works`, as `Queue.record` promises it."""
     results = _keep([result for work in works for result in work.results], transaction)
-    delivered: list[Row] = []
-    ended_at: dict[tuple[int, int], Instant] = {}
+    delivered: list[Result] = []
     again: list[Row] = []
     lanes: dict[int, Instant] = {}
     holds: dict[int, Instant] = {}
     special: list[Result] = []
+    failing: list[Result] = []
     for result in results:
         verdict = result.verdict
+        _count(transaction.tally, result.attempt)
         if verdict is None:
             continue
         claim = result.claim
         message_id, endpoint_id = claim.message.id, claim.endpoint_id
         if verdict.state is DeliveryState.DELIVERED:
-            delivered.append((message_id, endpoint_id))
-            ended_at[message_id, endpoint_id] = _end(result)
+            delivered.append(result)
         elif verdict.state is DeliveryState.PENDING:
             again.append((verdict.due_at, message_id, endpoint_id, claim.claim_number))
+            if may_tell(result, verdict):
+                failing.append(result)
         if verdict.hold_until:
             holds[endpoint_id] = max(holds.get(endpoint_id, 0), verdict.hold_until)
         if (
             verdict.state is DeliveryState.FAILED
             or claim.order_key is not None
             or claim.trigger is Trigger.MANUAL
+            or claim.attempt_count >= ANNOUNCED_AFTER
         ):
             special.append(result)
     if delivered:
-        ended: Any = transaction.rows_many(_SQL["delivery_delivered"], delivered)
-        transaction.change_many(
-            _SQL["finished_insert"],
-            [
-                (m, e, DeliveryState.DELIVERED.value, count + 1, ended_at[m, e])
-                for m, e, count in ended
-            ],
-        )
+        _deliver(transaction, delivered)
     if again:
         waiting: Any = transaction.rows_many(_SQL["delivery_again"], again)
         for endpoint_id, due_at in waiting:
             lanes[endpoint_id] = min(lanes.get(endpoint_id, NEVER), due_at)
+    for result in failing:
+        tell_failing(transaction, result)
     for result in special:
         _fail_and_unblock(transaction, result)
     for endpoint_id, due_at in sorted(lanes.items()):
@@ -102,6 +103,24 @@ def _keep(results: list[Result], transaction: Transaction) -> list[Result]:
     return list(fresh.values())
 
 
+def _deliver(transaction: Transaction, results: Sequence[Result]) -> None:
+    """End what was delivered, and count those that had not ended before."""
+    of = {(result.claim.message.id, result.claim.endpoint_id): result for result in results}
+    ended: Any = transaction.rows_many(_SQL["delivery_delivered"], of)
+    finished = []
+    for message_id, endpoint_id, attempt_count, claim_number in ended:
+        result = of[message_id, endpoint_id]
+        finished.append((message_id, endpoint_id, attempt_count + 1, claim_number, _end(result)))
+        transaction.tally.add(endpoint_id, result.claim.message.created_at, DELIVERED)
+    transaction.change_many(_SQL["finished_delivered"], finished)
+
+
+def _count(tally: Tally, attempt: Attempt) -> None:
+    if attempt.outcome.counted:
+        made = ACCEPTED if attempt.outcome is Outcome.ACCEPTED else REFUSED
+        tally.add(attempt.endpoint_id, attempt.started_at, made)
+
+
 def finish(
     transaction: Transaction, message_id: int, endpoint_id: int, state: str, now: Instant
 ) -> None:
@@ -111,12 +130,40 @@ def finish(
     )
     if row is None:
         return
-    attempt_count, order_key = row
-    transaction.change(
-        _SQL["finished_insert"], (message_id, endpoint_id, state, attempt_count, now)
+    attempt_count, claim_number, order_key = row
+    pair = {"message_id": message_id, "endpoint_id": endpoint_id}
+    was: Any = transaction.row(_SQL["delivery_was"], pair)
+    _finish(
+        transaction,
+        (message_id, endpoint_id, state, attempt_count, claim_number, now),
+        accepted_at=now if was is None else was[0],
     )
     if order_key is not None:
         go_on(transaction, endpoint_id, order_key)
+
+
+def revive(transaction: Transaction, message_id: int, endpoint_id: int, now: Instant) -> None:
+    """
+    Make a delivery due now that is not unfinished: it has ended, or never was; the caller lowers
+    the lane.
+
+    It has its whole schedule before it and stands outside of any order; whatever claim of it is
+    still under way elsewhere is an older one.
+    """
+    pair = {"message_id": message_id, "endpoint_id": endpoint_id}
+    was: Any = transaction.row(_SQL["delivery_was"], pair)
+    transaction.change(_SQL["delivery_revive"], {**pair, "now": now})
+    accepted_at, ended = was
+    if ended is None:
+        transaction.tally.add(endpoint_id, accepted_at, BORN)
+    else:
+        transaction.tally.add(endpoint_id, accepted_at, ENDED[ended], -1)
+
+
+def _finish(transaction: Transaction, row: Row, *, accepted_at: Instant) -> None:
+    """Keep that a delivery has ended, and count it as what it is from now on."""
+    kept: Any = transaction.row(_SQL["finished_insert"], row)
+    transaction.tally.add(row[1], accepted_at, ENDED[kept[0]])  # type: ignore[arg-type]
 
 
 def go_on(transaction: Transaction, endpoint_id: int, order_key: bytes) -> None:
@@ -147,15 +194,21 @@ def _fail_and_unblock(transaction: Transaction, result: Result) -> None:
         )
         if row is None:
             return
-        transaction.change(
-            _SQL["finished_insert"],
-            (message_id, endpoint_id, verdict.state.value, row[0] + 1, _end(result)),
+        attempt_count, claim_number = row
+        state = verdict.state.value
+        _finish(
+            transaction,
+            (message_id, endpoint_id, state, attempt_count + 1, claim_number, _end(result)),
+            accepted_at=claim.message.created_at,
         )
+        tell_exhausted(transaction, result)
         if key is not None and result.hold_key:
             transaction.change(_SQL["key_hold"], (endpoint_id, key, message_id))
             return
     if key is not None and verdict.state is not DeliveryState.PENDING:
         go_on(transaction, endpoint_id, key)
+    if verdict.state is DeliveryState.DELIVERED and may_tell(result, verdict):
+        tell_recovered(transaction, result)
     if claim.trigger is Trigger.MANUAL and verdict.state is DeliveryState.DELIVERED:
         held: Any = transaction.row(
             _SQL["key_held_by"], {"endpoint_id": endpoint_id, "message_id": message_id}

@@ -20,7 +20,14 @@ class Resource(ABC):
     _options: SqliteOptions
 
     @abstractmethod
-    def _write(self, effect: Callable[[Transaction], T], *, bounded: bool = True) -> Awaitable[T]:
+    def _write(
+        self,
+        effect: Callable[[Transaction], T],
+        *,
+        bounded: bool = True,
+        rows: int = 1,
+        size: int = 0,
+    ) -> Awaitable[T]:
         """Run a function in a write transaction; its value once that is on disk."""
 
     @abstractmethod

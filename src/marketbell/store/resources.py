@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from marketbell.model import (
@@ -14,6 +15,7 @@ from marketbell.model import (
 )
 from marketbell.store import (
     applications,
+    audit,
     configuration,
     endpoints,
     event_types,
@@ -23,12 +25,11 @@ from marketbell.store import (
 from marketbell.store.base import (
     Ages,
     ApplicationDraft,
-    AttemptFilter,
-    AttemptRow,
+    AuditEntry,
+    AuditFilter,
     EndpointDraft,
     EventType,
     Gauges,
-    MessageFilter,
     Once,
     Page,
     Pruned,
@@ -155,9 +156,10 @@ class SqliteResources(Resource):
         overlap_until: Instant,
         secrets_max: int,
         now: Instant,
-    ) -> None:
+        once: Once | None = None,
+    ) -> Repeated | None:
         """See Endpoints.rotate_secret."""
-        await self._write(
+        return await self._write(
             lambda transaction: endpoints.rotate_secret(
                 transaction,
                 self._box,
@@ -167,6 +169,23 @@ class SqliteResources(Resource):
                 overlap_until=overlap_until,
                 secrets_max=secrets_max,
                 now=now,
+                mark=once,
+            )
+        )
+
+    async def pause_endpoint(
+        self,
+        application_id: int,
+        ref: str,
+        *,
+        paused: bool,
+        now: Instant,
+        once: Once | None = None,
+    ) -> Repeated | None:
+        """See Endpoints.pause_endpoint."""
+        return await self._write(
+            lambda transaction: endpoints.pause_endpoint(
+                transaction, application_id, ref, paused=paused, now=now, mark=once
             )
         )
 
@@ -180,11 +199,29 @@ class SqliteResources(Resource):
     # -- EventTypes -------------------------------------------------------------------------
 
     async def create_event_type(
-        self, event_type: EventType, *, once: Once | None = None
+        self, event_type: EventType, *, limit: int | None = None, once: Once | None = None
     ) -> EventType | Repeated:
         """See EventTypes.create_event_type."""
         return await self._write(
-            lambda transaction: event_types.create_event_type(transaction, event_type, mark=once)
+            lambda transaction: event_types.create_event_type(
+                transaction, event_type, limit=limit, mark=once
+            )
+        )
+
+    async def put_event_types(
+        self, given: Sequence[EventType], *, limit: int | None = None, once: Once | None = None
+    ) -> Repeated | None:
+        """See EventTypes.put_event_types."""
+        return await self._write(
+            lambda transaction: event_types.put_event_types(
+                transaction, given, limit=limit, mark=once
+            )
+        )
+
+    async def delete_event_type(self, organization: str, name: str) -> None:
+        """See EventTypes.delete_event_type."""
+        await self._write(
+            lambda transaction: event_types.delete_event_type(transaction, organization, name)
         )
 
     async def event_type(self, organization: str, name: str) -> EventType:
@@ -194,12 +231,21 @@ class SqliteResources(Resource):
         )
 
     async def event_types(
-        self, organization: str, page: Page, *, include_archived: bool = False
+        self,
+        organization: str,
+        page: Page,
+        *,
+        include_archived: bool = False,
+        feature_flags: frozenset[str] | None = None,
     ) -> Slice[EventType]:
         """See EventTypes.event_types."""
         return await self._read(
             lambda transaction: event_types.event_types(
-                transaction, organization, page, include_archived=include_archived
+                transaction,
+                organization,
+                page,
+                include_archived=include_archived,
+                feature_flags=feature_flags,
             )
         )
 
@@ -209,22 +255,6 @@ class SqliteResources(Resource):
         """See History.message."""
         return await self._read(
             lambda transaction: history.message(transaction, application_id, ref)
-        )
-
-    async def messages(
-        self, application_id: int, which: MessageFilter, page: Page
-    ) -> Slice[Message]:
-        """See History.messages."""
-        return await self._read(
-            lambda transaction: history.messages(transaction, application_id, which, page)
-        )
-
-    async def attempts(
-        self, application_id: int, which: AttemptFilter, page: Page
-    ) -> Slice[AttemptRow]:
-        """See History.attempts."""
-        return await self._read(
-            lambda transaction: history.attempts(transaction, application_id, which, page)
         )
 
     async def delivery_states(self, message_id: int) -> dict[str, DeliveryState]:
@@ -247,6 +277,16 @@ class SqliteResources(Resource):
             lambda transaction: history.resend(
                 transaction, application_id, message_ref, endpoint_ref, now=now, mark=once
             )
+        )
+
+    # -- Audit ------------------------------------------------------------------------------
+
+    async def audit_log(
+        self, organization: str, which: AuditFilter, page: Page
+    ) -> Slice[AuditEntry]:
+        """See Audit.audit_log."""
+        return await self._read(
+            lambda transaction: audit.audit_log(transaction, organization, which, page)
         )
 
     # -- Retention --------------------------------------------------------------------------

@@ -16,7 +16,10 @@ from marketbell.store.transaction import Transaction
 from marketbell.store.walk import Rows, Walk
 
 _SQL = statements("sqlite", "retention")
+_MARKETPLACE = statements("sqlite", "marketplace")
 _QUEUE = statements("sqlite", "queue")
+_AUDIT = statements("sqlite", "audit")
+_PORTAL = statements("sqlite", "portal")
 
 BYTES_MAX: Final = 16_000_000
 """Payload bytes that one step removes at most; freeing a large payload reads all of its pages."""
@@ -34,6 +37,7 @@ class Walks:
         self.messages = Walk[int](0)
         self.endpoints = Walk[tuple[int, int]]((0, 0))
         self.applications = Walk[tuple[int, int]]((0, 0))
+        self.audit = Walk[int](0)
 
 
 def prune(
@@ -56,6 +60,8 @@ def prune(
     step.drop_marks()
     step.drop_secrets()
     step.drop_deleted_applications()
+    step.drop_audit()
+    step.drop_portal()
     return step.pruned()
 
 
@@ -279,7 +285,26 @@ class _Step:
         """Let go of deleted applications that nothing points to."""
         walk = self._walks.applications
         for _key, _at, application_id in self._up_to_now(walk, "applications_deleted"):
+            of_it = {"application_id": application_id, "limit": self._limit}
+            self._transaction.change(_MARKETPLACE["credentials_drop"], of_it)
+            if self._transaction.change(_MARKETPLACE["entities_drop"], of_it) == self._limit:
+                walk.back()
+                break
             self._transaction.change(_SQL["application_expunge"], {"id": application_id})
+        self._note(walk)
+
+    def drop_portal(self) -> None:
+        """Codes and sessions of the portal that are over."""
+        values = {"now": self._now, "limit": self._limit}
+        codes = self._transaction.change(_PORTAL["portal_codes_expired"], values)
+        sessions = self._transaction.change(_PORTAL["portal_sessions_expired"], values)
+        self._more = self._more or max(codes, sessions) >= self._limit
+
+    def drop_audit(self) -> None:
+        """Entries of the audit log past their age."""
+        walk = self._walks.audit
+        gone = [(row[0],) for row in self._past(walk, "audit_between", self._ages.audit)]
+        self._transaction.change_many(_AUDIT["audit_delete"], gone)
         self._note(walk)
 
     # -- walks ----------------------------------------------------------------------------
@@ -288,7 +313,8 @@ class _Step:
         """Old rows of a table whose keys rise with time."""
 
         def rows(low: int, high: int, limit: int) -> Rows:
-            return self._transaction.rows(_SQL[between], {"low": low, "high": high, "limit": limit})
+            statement = _AUDIT[between] if between in _AUDIT else _SQL[between]
+            return self._transaction.rows(statement, {"low": low, "high": high, "limit": limit})
 
         cutoff = self._now - age
         return walk.past(rows, NEVER, cutoff=cutoff, now=self._now, limit=self._limit)

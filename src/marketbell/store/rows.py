@@ -10,6 +10,7 @@ from marketbell.model import Message
 
 _ENCODE = msgspec.json.Encoder()
 _NAMES = msgspec.json.Decoder(tuple[str, ...])
+_HEADERS = msgspec.json.Decoder(tuple[tuple[str, str], ...])
 
 
 def encode_names(names: tuple[str, ...]) -> str | None:
@@ -20,6 +21,11 @@ def encode_names(names: tuple[str, ...]) -> str | None:
 def decode_names(text: str | None) -> tuple[str, ...]:
     """The reverse of `encode_names`."""
     return _NAMES.decode(text) if text else ()
+
+
+def encode_headers(headers: tuple[tuple[str, str], ...]) -> str | None:
+    """Headers as a JSON list of pairs; None for none."""
+    return _ENCODE.encode(headers).decode() if headers else None
 
 
 def message_of(row: tuple[Any, ...]) -> Message:
@@ -35,5 +41,7 @@ def message_of(row: tuple[Any, ...]) -> Message:
         occurred_at=row[7],
         created_at=row[8],
         payload_expires_at=row[9],
-        payload=row[10] or b"",
+        deliver_at=row[10],
+        headers=_HEADERS.decode(row[11]) if row[11] else (),
+        payload=row[12] or b"",
     )

@@ -31,6 +31,10 @@ class Box:
         nonce = os.urandom(_NONCE)
         return self._first + nonce + self._ciphers[self._first].encrypt(nonce, plain, purpose)
 
+    def current(self, sealed: bytes) -> bool:
+        """Whether it is the first key that sealed these bytes."""
+        return sealed[:_KEY_ID] == self._first
+
     def open(self, sealed: bytes, purpose: bytes) -> bytes:
         """The plain bytes. UnavailableError if no key fits: the secrets key has been changed or lost."""
         cipher = self._ciphers.get(sealed[:_KEY_ID])

@@ -17,7 +17,7 @@ import msgspec
 
 from marketbell.errors import LockedError, OutcomeUnknownError, StoreError, UnavailableError
 from marketbell.model import Instant, Millis
-from marketbell.store.base import Change
+from marketbell.store.base import Announced
 from marketbell.store.batch import DataFault, Effect, Work
 from marketbell.store.marks import Marks
 from marketbell.store.migrate import check
@@ -42,6 +42,10 @@ class SqliteOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How long a lock of another program (a backup) is waited for."""
     payload_retention: Millis = 90 * 86_400_000
     """The age that most payloads are kept for; others are noted one by one."""
+    search_s: float = 0.02
+    """How long a page of a list is looked for before it is given as it is."""
+    text_search_s: float = 0.2
+    """The same for a search by words."""
 
 
 def lock(path: Path) -> IO[bytes]:
@@ -146,10 +150,10 @@ class SqliteExecutor:
         last: Any = connection.execute(_SQL["last_message_id"]).fetchall()
         self._publisher = Publisher(last[0][0], options.payload_retention)
 
-    def commit(self, works: Sequence[Work]) -> list[Change]:
+    def commit(self, works: Sequence[Work]) -> list[Announced]:
         """Results first, then publications, then everything else in order of arrival."""
         connection = self._connection
-        transaction = Transaction(connection, self._marks)
+        transaction = Transaction(connection, self._marks, self._publisher)
         before = self._publisher.last_id
         try:
             connection.execute("begin immediate")
@@ -182,6 +186,8 @@ class SqliteExecutor:
         for work in works:
             if isinstance(work, Effect):
                 work.run(transaction)
+        if transaction.tally:
+            transaction.change(_SQL["tally_insert"], (transaction.tally.text(),))
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

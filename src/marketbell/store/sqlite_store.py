@@ -13,15 +13,32 @@ import apsw
 from marketbell.clock import Clock
 from marketbell.errors import MarketbellError
 from marketbell.model import Claim, Instant
-from marketbell.store import claiming
-from marketbell.store.base import Change, Claimed, ClaimRequest, Publication, Published, Result
+from marketbell.store import claiming, tasks
+from marketbell.store.access import SqliteAccess
+from marketbell.store.audit import audited
+from marketbell.store.audit_plane import current_origin
+from marketbell.store.base import (
+    AccessChange,
+    Announced,
+    Change,
+    Claimed,
+    ClaimRequest,
+    Publication,
+    Published,
+    Result,
+)
 from marketbell.store.batch import BatchStatistics, RefusedError, Writer
 from marketbell.store.configuration import owner_and_endpoint
+from marketbell.store.marketplace import SqliteMarketplace
 from marketbell.store.migrate import migrate
+from marketbell.store.notices import SqliteNotices
+from marketbell.store.portal import SqlitePortal
 from marketbell.store.publishing import PublishWork
 from marketbell.store.recording import RecordWork
+from marketbell.store.resealing import SqliteSealedThings
 from marketbell.store.resources import SqliteResources
 from marketbell.store.sealing import Box
+from marketbell.store.search_resource import SqliteSearch
 from marketbell.store.sqlite import (
     Readers,
     SqliteExecutor,
@@ -31,6 +48,7 @@ from marketbell.store.sqlite import (
     store_error,
 )
 from marketbell.store.statements import statements
+from marketbell.store.task_resource import SqliteTasks
 from marketbell.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -59,7 +77,7 @@ class WriterLimits:
         self.lost_claims = lost_claims
 
 
-class SqliteStore(SqliteResources):
+class SqliteStore(SqliteResources, SqlitePortal, SqliteSearch, SqliteAccess, SqliteSealedThings, SqliteMarketplace, SqliteTasks, SqliteNotices):
     """
     One SQLite file, held by this process alone for as long as the store is open.
 
@@ -82,6 +100,7 @@ class SqliteStore(SqliteResources):
                 self.lost_at_open = claiming.lose_all(
                     Transaction(self._connection), clock.now(), limits.lost_claims
                 )
+                tasks.release_all(Transaction(self._connection), clock.now())
             executor = SqliteExecutor(self._connection, options, clock.now())
         except BaseException as error:
             self._lock_file.close()
@@ -193,13 +212,28 @@ class SqliteStore(SqliteResources):
             self._connection.close()
         self._lock_file.close()
 
-    def _announce(self, changes: list[Change]) -> None:
+    def _announce(self, changes: list[Announced]) -> None:
         for change in changes:
+            if isinstance(change, AccessChange):
+                for told in self.access_listeners:
+                    told(change)
+                continue
             for listener in self._listeners:
                 listener(change)
 
-    def _write(self, effect: Callable[[Transaction], T], *, bounded: bool = True) -> Awaitable[T]:
-        return self._writer.run(effect, bounded=bounded)
+    def _write(
+        self,
+        effect: Callable[[Transaction], T],
+        *,
+        bounded: bool = True,
+        rows: int = 1,
+        size: int = 0,
+    ) -> Awaitable[T]:
+        # What is not bounded is the data plane's own work, whoever set it off.
+        origin = current_origin() if bounded else None
+        if origin is not None:
+            effect = audited(effect, origin)
+        return self._writer.run(effect, bounded=bounded, rows=rows, size=size)
 
     def _read(self, query: Callable[[Transaction], T]) -> Awaitable[T]:
         return self._readers.run(query)

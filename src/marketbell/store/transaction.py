@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import apsw
 
-from marketbell.store.base import Change
+from marketbell.store.base import Announced
+from marketbell.store.tally import Tally
+from marketbell.store.touches import Touch
 
 if TYPE_CHECKING:
     from marketbell.store.marks import Marks
+    from marketbell.store.publishing import Publisher
 
 Value: TypeAlias = int | float | bytes | str | None
 Row: TypeAlias = tuple[Value, ...]
@@ -28,14 +31,33 @@ class Transaction:
     marks: Marks
     """The once-only marks; the writer's transactions have them, no reader's does."""
 
-    def __init__(self, connection: apsw.Connection, marks: Marks | None = None) -> None:
+    publisher: Publisher
+    """What keeps messages; the writer's transactions have it, no reader's does."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        marks: Marks | None = None,
+        publisher: Publisher | None = None,
+    ) -> None:
         self._connection = connection
         if marks is not None:
             self.marks = marks
+        if publisher is not None:
+            self.publisher = publisher
         self._execute = connection.execute
         self._executemany = connection.executemany
-        self.changes: list[Change] = []
+        self.changes: list[Announced] = []
         """Configuration that this transaction changed, told to listeners after the commit."""
+        self.tally = Tally()
+        """What it changes in the figures of endpoints, kept by the writer at its end."""
+        self.touches: list[Touch] = []
+        """The same field by field, for the audit log."""
+
+    @property
+    def total_changes(self) -> int:
+        """How many rows the connection has changed since it was opened."""
+        return self._connection.total_changes()
 
     def rows(self, statement: str, values: Values = ()) -> list[Row]:
         """All rows of a query."""

@@ -193,28 +193,76 @@ delete from secret indexed by secret_endpoint where endpoint_id = :id and expire
 -- Forget all secrets of an endpoint.
 delete from secret indexed by secret_endpoint where endpoint_id = :id;
 
+-- name: endpoint_pause
+-- Pause a live endpoint or let it go on; nothing if it is so already.
+update endpoint set paused = :paused, revision = revision + 1, updated_at = :now
+where id = :id and paused <> :paused and deleted_at is null returning disabled;
+
+-- name: secret_current
+-- The current secret of an endpoint.
+select kind, sealed from secret indexed by secret_endpoint
+where endpoint_id = :id and expires_at is null;
+
+-- name: secrets_after
+-- The next sealed secrets, in order of their making.
+select s.id, e.public_id, s.sealed from secret s cross join endpoint e on e.id = s.endpoint_id
+where s.id > :after order by s.id limit :limit;
+
+-- name: secret_reseal
+-- The same secret, sealed with another key.
+update secret set sealed = :sealed where id = :id;
+
+-- name: headers_after
+-- The next endpoints with their sealed headers, in order of their making.
+select id, public_id, sealed_headers from endpoint where id > :after order by id limit :limit;
+
+-- name: headers_reseal
+-- The same headers, sealed with another key.
+update endpoint set sealed_headers = :sealed where id = :id;
+
 -- name: event_type
 -- One event type.
-select organization, name, description, schema, archived, created_at, updated_at
+select organization, name, description, schemas, archived, deprecated, group_name, feature_flags,
+  created_at, updated_at
 from event_type where organization = :organization and name = :name;
 
 -- name: event_types_up
--- The next event types of an organization, in order of names.
-select organization, name, description, schema, archived, created_at, updated_at
+-- The next event types of an organization, in order of names; with :flags those that they open.
+select organization, name, description, schemas, archived, deprecated, group_name, feature_flags,
+  created_at, updated_at
 from event_type where organization = :organization and name > :low and name < :high
   and (archived = 0 or :include_archived)
+  and (:flags is null or feature_flags is null or not exists (
+    select 1 from json_each(feature_flags)
+    where json_each.value not in (select value from json_each(:flags))))
 order by name limit :limit;
 
 -- name: event_types_down
 -- The same, the other way round.
-select organization, name, description, schema, archived, created_at, updated_at
+select organization, name, description, schemas, archived, deprecated, group_name, feature_flags,
+  created_at, updated_at
 from event_type where organization = :organization and name > :low and name < :high
   and (archived = 0 or :include_archived)
+  and (:flags is null or feature_flags is null or not exists (
+    select 1 from json_each(feature_flags)
+    where json_each.value not in (select value from json_each(:flags))))
 order by name desc limit :limit;
 
--- name: event_type_insert
--- Keep an event type, or revive an archived one.
-insert into event_type (organization, name, description, schema, archived, created_at, updated_at)
-values (:organization, :name, :description, :schema, :archived, :created_at, :updated_at)
+-- name: event_type_count
+-- How many event types an organization has, archived ones among them.
+select count(*) from event_type where organization = :organization;
+
+-- name: event_type_put
+-- Keep an event type, or replace what it is; it keeps the time of its first creation.
+insert into event_type (organization, name, description, schemas, archived, deprecated, group_name,
+  feature_flags, created_at, updated_at)
+values (:organization, :name, :description, :schemas, :archived, :deprecated, :group_name,
+  :feature_flags, :created_at, :updated_at)
 on conflict (organization, name) do update set description = excluded.description,
-  schema = excluded.schema, archived = excluded.archived, updated_at = excluded.updated_at;
+  schemas = excluded.schemas, archived = excluded.archived, deprecated = excluded.deprecated,
+  group_name = excluded.group_name, feature_flags = excluded.feature_flags,
+  updated_at = excluded.updated_at;
+
+-- name: event_type_delete
+-- Remove an event type for good.
+delete from event_type where organization = :organization and name = :name;

@@ -17,32 +17,10 @@ where public_id >= :public_id order by public_id limit 1;
 -- The last message that was made before an id.
 select id from message where public_id < :public_id order by public_id desc limit 1;
 
--- name: messages_down
--- The messages of an application that pass a filter, newest first.
-select m.id from message m indexed by message_application
-where m.application_id = :application_id and m.id > :low and m.id < :high
-  and (:since is null or m.created_at >= :since)
-  and (:until is null or m.created_at < :until)
-  and (:event_types is null or m.event_type in (select value from json_each(:event_types)))
-  and (:channel is null or exists (select 1 from json_each(m.channels) where value = :channel))
-  and (:tag is null or exists (select 1 from json_each(m.tags) where value = :tag))
-order by m.id desc limit :limit;
-
--- name: messages_up
--- The same, the other way round.
-select m.id from message m indexed by message_application
-where m.application_id = :application_id and m.id > :low and m.id < :high
-  and (:since is null or m.created_at >= :since)
-  and (:until is null or m.created_at < :until)
-  and (:event_types is null or m.event_type in (select value from json_each(:event_types)))
-  and (:channel is null or exists (select 1 from json_each(m.channels) where value = :channel))
-  and (:tag is null or exists (select 1 from json_each(m.tags) where value = :tag))
-order by m.id limit :limit;
-
 -- name: message
 -- One message, with its payload if it is asked for and still kept.
 select m.id, m.public_id, m.application_id, m.event_type, m.event_id, m.channels, m.tags,
-  m.occurred_at, m.created_at, m.payload_expires_at, p.body
+  m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers, p.body
 from message m left join payload p on :with_content and p.message_id = m.id
 where m.id = :id;
 
@@ -55,71 +33,15 @@ where public_id >= :public_id order by public_id limit 1;
 -- The last attempt that was made before an id.
 select id from attempt where public_id < :public_id order by public_id desc limit 1;
 
--- name: attempts_of_endpoint_down
--- The attempts at an endpoint that pass a filter, newest first.
-select a.id from attempt a indexed by attempt_endpoint cross join message m on m.id = a.message_id
-where a.endpoint_id = :endpoint_id and a.id > :low and a.id < :high
-  and m.application_id = :application_id
-  and (:message_id is null or a.message_id = :message_id)
-  and (:since is null or a.started_at >= :since)
-  and (:until is null or a.started_at < :until)
-  and (:succeeded is null or (a.outcome = 'accepted') = :succeeded)
-  and (:status_code_class is null or a.status_code / 100 * 100 = :status_code_class)
-  and (:event_types is null or m.event_type in (select value from json_each(:event_types)))
-  and (:channel is null or exists (select 1 from json_each(m.channels) where value = :channel))
-  and (:tag is null or exists (select 1 from json_each(m.tags) where value = :tag))
-order by a.id desc limit :limit;
-
--- name: attempts_of_endpoint_up
--- The same, the other way round.
-select a.id from attempt a indexed by attempt_endpoint cross join message m on m.id = a.message_id
-where a.endpoint_id = :endpoint_id and a.id > :low and a.id < :high
-  and m.application_id = :application_id
-  and (:message_id is null or a.message_id = :message_id)
-  and (:since is null or a.started_at >= :since)
-  and (:until is null or a.started_at < :until)
-  and (:succeeded is null or (a.outcome = 'accepted') = :succeeded)
-  and (:status_code_class is null or a.status_code / 100 * 100 = :status_code_class)
-  and (:event_types is null or m.event_type in (select value from json_each(:event_types)))
-  and (:channel is null or exists (select 1 from json_each(m.channels) where value = :channel))
-  and (:tag is null or exists (select 1 from json_each(m.tags) where value = :tag))
-order by a.id limit :limit;
-
--- name: attempts_of_message_down
--- The attempts of a message that pass a filter, newest first.
-select a.id from attempt a indexed by attempt_message cross join message m on m.id = a.message_id
-where a.message_id = :message_id and a.id > :low and a.id < :high
-  and m.application_id = :application_id
-  and (:endpoint_id is null or a.endpoint_id = :endpoint_id)
-  and (:since is null or a.started_at >= :since)
-  and (:until is null or a.started_at < :until)
-  and (:succeeded is null or (a.outcome = 'accepted') = :succeeded)
-  and (:status_code_class is null or a.status_code / 100 * 100 = :status_code_class)
-  and (:event_types is null or m.event_type in (select value from json_each(:event_types)))
-  and (:channel is null or exists (select 1 from json_each(m.channels) where value = :channel))
-  and (:tag is null or exists (select 1 from json_each(m.tags) where value = :tag))
-order by a.id desc limit :limit;
-
--- name: attempts_of_message_up
--- The same, the other way round.
-select a.id from attempt a indexed by attempt_message cross join message m on m.id = a.message_id
-where a.message_id = :message_id and a.id > :low and a.id < :high
-  and m.application_id = :application_id
-  and (:endpoint_id is null or a.endpoint_id = :endpoint_id)
-  and (:since is null or a.started_at >= :since)
-  and (:until is null or a.started_at < :until)
-  and (:succeeded is null or (a.outcome = 'accepted') = :succeeded)
-  and (:status_code_class is null or a.status_code / 100 * 100 = :status_code_class)
-  and (:event_types is null or m.event_type in (select value from json_each(:event_types)))
-  and (:channel is null or exists (select 1 from json_each(m.channels) where value = :channel))
-  and (:tag is null or exists (select 1 from json_each(m.tags) where value = :tag))
-order by a.id limit :limit;
+-- name: attempt_of_message
+-- The key of an attempt of a message.
+select id from attempt where public_id = :public_id and message_id = :message_id;
 
 -- name: attempt
 -- One attempt with its message, its endpoint and where its delivery stands now. What a deleted
 -- endpoint has pending counts as cancelled, though retention has yet to say so.
 select m.id, m.public_id, m.application_id, m.event_type, m.event_id, m.channels, m.tags,
-  m.occurred_at, m.created_at, m.payload_expires_at, p.body,
+  m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers, p.body,
   a.public_id, a.message_id, a.endpoint_id, a.claim_number, a.number, a.trigger, a.outcome,
   a.status_code, a.reason, iif(:with_content, a.response, null), a.url, a.address, a.started_at,
   a.duration, e.public_id,
@@ -144,6 +66,19 @@ select e.public_id, iif(e.deleted_at is not null and d.state = 'pending', 'cance
 from delivery d cross join endpoint e on e.id = d.endpoint_id
 where d.message_id = :message_id;
 
+-- name: destinations
+-- The endpoints that a message is for, with where its deliveries stand.
+select e.id, e.public_id, f.state, null
+from finished_delivery f cross join endpoint e on e.id = f.endpoint_id
+where f.message_id = :message_id and not exists (
+  select 1 from delivery d where d.message_id = :message_id and d.endpoint_id = f.endpoint_id)
+union all
+select e.id, e.public_id, iif(l.endpoint_id is null and d.state = 'pending', 'cancelled', d.state),
+  iif(d.state = 'pending', max(d.due_at, l.held_until), null)
+from delivery d cross join endpoint e on e.id = d.endpoint_id
+left join lane l on l.endpoint_id = d.endpoint_id
+where d.message_id = :message_id;
+
 -- name: resend_facts
 -- What decides whether and how a delivery is made due again.
 select e.disabled, d.state, d.order_key,
@@ -158,12 +93,7 @@ update delivery set due_at = :now, attempt_count = 0, lost_count = 0, born_at = 
   trigger = 'manual', order_key = null
 where message_id = :message_id and endpoint_id = :endpoint_id and state = 'pending';
 
--- name: delivery_revive
--- A delivery that has ended, or never was, is due now. Its claims go on above all that were
--- recorded, with room for some that were given back unused and left no trace.
-insert into delivery (message_id, endpoint_id, state, due_at, claim_number, attempt_count,
-  lost_count, born_at, trigger, order_key, place)
-values (:message_id, :endpoint_id, 'pending', :now,
-  (select coalesce(max(a.claim_number) + 1000, 0) from attempt a indexed by attempt_message
-    where a.message_id = :message_id and a.endpoint_id = :endpoint_id),
-  0, 0, :now, 'manual', null, :message_id);
+-- name: response_set
+-- Put something else in the place of what a receiver answered.
+update attempt set response = :response
+where public_id = :public_id and message_id = :message_id;

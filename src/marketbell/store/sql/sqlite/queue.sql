@@ -58,14 +58,14 @@ select 1 from message where application_id = :application_id and event_id = :eve
 -- name: message_by_id
 -- One message with its payload.
 select m.id, m.public_id, m.application_id, m.event_type, m.event_id, m.channels, m.tags,
-  m.occurred_at, m.created_at, m.payload_expires_at, p.body
+  m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers, p.body
 from message m left join payload p on p.message_id = m.id where m.id = :id;
 
 -- name: message_insert
 -- Keep a message.
 insert into message (id, public_id, application_id, event_type, event_id, channels, tags,
-  occurred_at, created_at, payload_expires_at)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+  occurred_at, created_at, payload_expires_at, deliver_at, headers)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: payload_insert
 -- Keep a message's payload.
@@ -125,7 +125,7 @@ where l.endpoint_id = :endpoint_id and e.deleted_at is null;
 -- name: deliveries_due
 -- Due deliveries of one lane with their messages, in order of due time.
 select m.id, m.public_id, m.application_id, m.event_type, m.event_id, m.channels, m.tags,
-  m.occurred_at, m.created_at, m.payload_expires_at, p.body,
+  m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers, p.body,
   d.claim_number, d.attempt_count, d.born_at, d.due_at, d.trigger, d.order_key
 from delivery d
 join message m on m.id = d.message_id
@@ -141,7 +141,7 @@ where message_id = ? and endpoint_id = ?;
 -- name: delivery_cancel
 -- A delivery that cannot be made any more leaves the queue.
 delete from delivery where message_id = :message_id and endpoint_id = :endpoint_id
-returning attempt_count, order_key;
+returning attempt_count, claim_number, order_key;
 
 -- name: delivery_next_due
 -- When a lane's next pending delivery falls due; those that wait for something else do not count.
@@ -174,12 +174,12 @@ on conflict (public_id) do nothing;
 -- name: delivery_delivered
 -- Success is absorbing: whichever claim brought it, the delivery leaves the queue.
 delete from delivery where message_id = ? and endpoint_id = ?
-returning message_id, endpoint_id, attempt_count;
+returning message_id, endpoint_id, attempt_count, claim_number;
 
 -- name: delivery_failed
 -- The last failure, if it is the latest claim's.
 delete from delivery where message_id = ? and endpoint_id = ? and claim_number = ?
-  and state = 'sending' returning attempt_count;
+  and state = 'sending' returning attempt_count, claim_number;
 
 -- name: delivery_again
 -- Due again after a failure, if it was the latest claim's.
@@ -187,14 +187,48 @@ update delivery set state = 'pending', due_at = ?, attempt_count = attempt_count
 where message_id = ? and endpoint_id = ? and claim_number = ? and state = 'sending'
 returning endpoint_id, due_at;
 
+-- name: finished_delivered
+-- A delivery has ended in success.
+insert into finished_delivery (message_id, endpoint_id, state, attempt_count, claim_number,
+  finished_at)
+values (?, ?, 'delivered', ?, ?, ?)
+on conflict (message_id, endpoint_id) do update set
+  state = excluded.state,
+  attempt_count = attempt_count + excluded.attempt_count,
+  claim_number = max(claim_number, excluded.claim_number),
+  finished_at = excluded.finished_at;
+
 -- name: finished_insert
--- A delivery has ended; one that was delivered once stays delivered.
-insert into finished_delivery (message_id, endpoint_id, state, attempt_count, finished_at)
-values (?, ?, ?, ?, ?)
+-- A delivery has ended; one that was delivered once stays delivered. What it counts as.
+insert into finished_delivery (message_id, endpoint_id, state, attempt_count, claim_number,
+  finished_at)
+values (?, ?, ?, ?, ?, ?)
 on conflict (message_id, endpoint_id) do update set
   state = iif(state = 'delivered', state, excluded.state),
   attempt_count = attempt_count + excluded.attempt_count,
-  finished_at = excluded.finished_at;
+  claim_number = max(claim_number, excluded.claim_number),
+  finished_at = excluded.finished_at
+returning state;
+
+-- name: delivery_revive
+-- A delivery that has ended, or never was, is due now; its claims go on above all that were given.
+insert into delivery (message_id, endpoint_id, state, due_at, claim_number, attempt_count,
+  lost_count, born_at, trigger, order_key, place)
+values (:message_id, :endpoint_id, 'pending', :now,
+  coalesce((select f.claim_number from finished_delivery f
+    where f.message_id = :message_id and f.endpoint_id = :endpoint_id), 0),
+  0, 0, :now, 'manual', null, :message_id);
+
+-- name: delivery_was
+-- When a message was accepted, and how its delivery to an endpoint ended before, if it did.
+select m.created_at, f.state
+from message m
+left join finished_delivery f on f.message_id = m.id and f.endpoint_id = :endpoint_id
+where m.id = :message_id;
+
+-- name: tally_insert
+-- Keep what this transaction changed in the figures; a later one adds it up.
+insert into tally (counts) values (?);
 
 -- name: order_next
 -- The first unfinished delivery of a key that does not wait for a failed one.

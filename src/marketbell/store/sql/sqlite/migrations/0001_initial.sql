@@ -76,8 +76,11 @@ create table event_type (
   organization text not null,
   name text not null,
   description text not null,
-  schema blob,
+  schemas blob,
   archived integer not null,
+  deprecated integer not null,
+  group_name text,
+  feature_flags text,
   created_at integer not null,
   updated_at integer not null,
   primary key (organization, name)
@@ -151,7 +154,9 @@ create table message (
   tags text,
   occurred_at integer not null,
   created_at integer not null,
-  payload_expires_at integer not null
+  payload_expires_at integer not null,
+  deliver_at integer,
+  headers text
 ) strict;
 create index message_application on message (application_id, id);
 create unique index message_event_id on message (application_id, event_id)
@@ -194,6 +199,7 @@ create table finished_delivery (
   endpoint_id integer not null,
   state text not null check (state in ('delivered', 'failed', 'cancelled')),
   attempt_count integer not null,
+  claim_number integer not null,
   finished_at integer not null,
   primary key (message_id, endpoint_id)
 ) strict, without rowid;

@@ -1,0 +1,110 @@
+"""What follows behind the writing: figures are added up, labels and words of messages are noted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final, Protocol
+
+import msgspec
+
+from marketbell.clock import Clock
+from marketbell.errors import StoreError
+from marketbell.model import Instant, Millis
+
+_log = logging.getLogger(__name__)
+
+_FIGURES_BYTES: Final = 500_000
+_LABEL_MESSAGES: Final = 1_000
+_TEXT_MESSAGES: Final = 200
+_TEXT_BYTES: Final = 200_000
+"""What one step takes at most, so that it holds the writer for some milliseconds only."""
+_BETWEEN_STEPS_S: Final = 0.005
+
+
+class Followed(Protocol):
+    """What the follower needs of a store."""
+
+    async def follow_figures(self, *, now: Instant, age: Millis, bytes_max: int) -> bool:
+        """See Statistics.follow_figures."""
+
+    async def follow_labels(self, *, messages_max: int) -> bool:
+        """See Search.follow_labels."""
+
+    async def follow_texts(self, *, messages_max: int, bytes_max: int) -> bool:
+        """See Search.follow_texts."""
+
+    async def texts_since(self) -> Instant | None:
+        """See Search.texts_since."""
+
+
+class Following(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be followed, and how often."""
+
+    figures_age: Millis
+    texts: bool
+    interval_s: float = 1.0
+
+
+class Follower:
+    """Takes the next steps every second, a few milliseconds each; a failure is logged and tried again."""
+
+    def __init__(self, followed: Followed, clock: Clock, following: Following) -> None:
+        self._followed = followed
+        self._clock = clock
+        self._following = following
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._texts_since: Instant | None = None
+
+    @property
+    def texts_lag_s(self) -> float:
+        """For how long the first message has waited whose words are not noted; 0 if none waits."""
+        since = self._texts_since
+        return 0.0 if since is None else max(0.0, (self._clock.now() - since) / 1000)
+
+    def start(self) -> None:
+        """Begin, on the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """End after the step under way."""
+        self._stop.set()
+        if self._task is not None:
+            await self._task
+
+    async def look(self) -> None:
+        """Follow all that was written until now."""
+        while await self._figures() and not self._stop.is_set():
+            await self._pause(_BETWEEN_STEPS_S)
+        while await self._followed.follow_labels(messages_max=_LABEL_MESSAGES):
+            if self._stop.is_set():
+                return
+            await self._pause(_BETWEEN_STEPS_S)
+        while self._following.texts and not self._stop.is_set():
+            more = await self._followed.follow_texts(
+                messages_max=_TEXT_MESSAGES, bytes_max=_TEXT_BYTES
+            )
+            self._texts_since = await self._followed.texts_since()
+            if not more:
+                break
+            await self._pause(_BETWEEN_STEPS_S)
+
+    async def _figures(self) -> bool:
+        return await self._followed.follow_figures(
+            now=self._clock.now(), age=self._following.figures_age, bytes_max=_FIGURES_BYTES
+        )
+
+    async def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                await self.look()
+            except StoreError as error:
+                _log.warning("the follower could not work", extra={"reason": str(error)})
+            await self._pause(self._following.interval_s)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stop.wait(), seconds)
+        except TimeoutError:
+            return

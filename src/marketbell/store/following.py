@@ -1,0 +1,97 @@
+"""What follows behind the writing on SQLite: labels of messages and words of payloads, some at a time."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from marketbell.model import Instant
+from marketbell.store.rows import decode_names
+from marketbell.store.searching import scope_of
+from marketbell.store.statements import statements
+from marketbell.store.texts import words_of_payload
+from marketbell.store.transaction import Row, Transaction
+
+_SQL = statements("sqlite", "search")
+
+_LABELS: Final = "labels"
+_TEXTS: Final = "texts"
+
+
+def label(transaction: Transaction, messages_max: int) -> bool:
+    """See Search.follow_labels."""
+    begins = _position(transaction, _LABELS)
+    found: Any = transaction.rows(_SQL["unlabelled"], {"position": begins, "limit": messages_max})
+    if not found:
+        return False
+    rows: list[tuple[int, str, int]] = []
+    for message_id, application_id, event_type, channels, tags in found:
+        names = [f"e{event_type}"]
+        names += [f"c{name}" for name in decode_names(channels)]
+        names += [f"t{name}" for name in decode_names(tags)]
+        rows += [(application_id, name, message_id) for name in names]
+    transaction.change_many(_SQL["label_insert"], sorted(rows))
+    transaction.change(_SQL["position_set"], {"name": _LABELS, "position": found[-1][0]})
+    return len(found) == messages_max
+
+
+def unlabelled(transaction: Transaction) -> bool:
+    """Whether any message has no labels yet."""
+    values = {"position": _position(transaction, _LABELS)}
+    return transaction.row(_SQL["message_next"], values) is not None
+
+
+class Words(msgspec.Struct, frozen=True):
+    """The words of a run of messages, ready to be noted."""
+
+    begins: int
+    """The position that the run was read at."""
+    ends: int
+    rows: list[Row]
+    """Message, scope, words, and the message again."""
+    more: bool
+
+
+def read_words(transaction: Transaction, messages_max: int, bytes_max: int) -> Words:
+    """The words of the next messages, of at most so many messages and about so many bytes."""
+    begins = _position(transaction, _TEXTS)
+    rows: list[Row] = []
+    count, size, ends = 0, 0, begins
+    found: Any = transaction.each(
+        _SQL["messages_from"], {"position": begins, "limit": messages_max}
+    )
+    for message_id, application_id, _created_at, payload in found:
+        count, ends = count + 1, message_id
+        if payload:
+            words = " ".join(words_of_payload(payload))
+            rows.append((message_id, scope_of(application_id), words, message_id))
+            size += len(payload)
+        if size >= bytes_max:
+            break
+    found.close()
+    return Words(begins, ends, rows, count == messages_max or size >= bytes_max)
+
+
+def note_words(transaction: Transaction, words: Words) -> bool:
+    """
+    Note what was read, unless another step did meanwhile; whether more waits.
+
+    A payload that went in between is not noted.
+    """
+    if _position(transaction, _TEXTS) != words.begins:
+        return True
+    transaction.change_many(_SQL["text_insert"], words.rows)
+    transaction.change(_SQL["position_set"], {"name": _TEXTS, "position": words.ends})
+    return words.more
+
+
+def texts_since(transaction: Transaction) -> Instant | None:
+    """See Search.texts_since."""
+    row: Any = transaction.row(_SQL["message_next"], {"position": _position(transaction, _TEXTS)})
+    return None if row is None else row[0]
+
+
+def _position(transaction: Transaction, name: str) -> int:
+    row: Any = transaction.row(_SQL["position"], {"name": name})
+    return 0 if row is None else row[0]

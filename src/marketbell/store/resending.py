@@ -1,0 +1,34 @@
+"""How one delivery is made due again, whoever asks for it: a person's resend, or a task's step."""
+
+from __future__ import annotations
+
+from marketbell.model import DeliveryState, Instant
+from marketbell.store.recording import go_on, revive
+from marketbell.store.statements import statements
+from marketbell.store.transaction import Transaction
+
+_SQL = statements("sqlite", "history")
+
+
+def make_due(
+    transaction: Transaction,
+    message_id: int,
+    endpoint_id: int,
+    *,
+    state: DeliveryState | None,
+    order_key: bytes | None,
+    now: Instant,
+) -> None:
+    """
+    Make a delivery due now, outside of any order; the caller lowers the lane.
+
+    `state` and `order_key` are those of the pair's unfinished delivery, None if it has none. One
+    that is being sent must not be given.
+    """
+    pair = {"message_id": message_id, "endpoint_id": endpoint_id}
+    if state is DeliveryState.PENDING:
+        transaction.change(_SQL["delivery_due_now"], {**pair, "now": now})
+        if order_key is not None:
+            go_on(transaction, endpoint_id, order_key)
+    else:
+        revive(transaction, message_id, endpoint_id, now)

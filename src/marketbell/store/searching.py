@@ -1,0 +1,350 @@
+"""Searches on SQLite: messages, attempts and deliveries in order, a bounded time for each page."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
+from typing import Any, Final, TypeAlias, TypeVar
+
+import msgspec
+
+from marketbell import ids
+from marketbell.model import NEVER, DeliveryState, Instant, Message, Millis
+from marketbell.store.base import AttemptFilter, AttemptRow, MessageFilter, Page, Slice
+from marketbell.store.control_plane import Stop
+from marketbell.store.history import read_attempt, read_message
+from marketbell.store.paging import Span, span_of_ids
+from marketbell.store.search_plane import DeliveryRow, Owned
+from marketbell.store.statements import statements
+from marketbell.store.transaction import Transaction, Value
+
+T = TypeVar("T")
+Rows: TypeAlias = Iterator[tuple[int, bool]]
+"""Keys in order, with whether they pass."""
+Found: TypeAlias = tuple[list[int], int | None]
+"""Keys that pass, and where the search ended for want of time."""
+
+_SQL = statements("sqlite", "search")
+_HISTORY = statements("sqlite", "history")
+
+_ENCODE: Final = msgspec.json.Encoder()
+_TYPES_MERGED: Final = 16
+"""More event types than these are looked for among all messages."""
+_PART: Final = 32
+"""Rows of one of several sources that are read at once."""
+_FIRST_PART: Final = 4_096
+"""Messages that a search by words goes through at first."""
+_UNDELIVERED: Final = frozenset({DeliveryState.FAILED, DeliveryState.CANCELLED})
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    """How rows of one kind are found by their time, and named."""
+
+    table: str
+    prefix: str
+    slack: Millis
+    """How much later than it was made a row may be committed, and still be found by its time."""
+
+
+_MESSAGES: Final = _Kind("message", ids.MESSAGE, 60_000)
+_ATTEMPTS: Final = _Kind("attempt", ids.ATTEMPT, 600_000)
+
+
+class Searcher:
+    """Searches in one snapshot, each of them for at most about `budget_s` seconds."""
+
+    def __init__(self, transaction: Transaction, budget_s: float) -> None:
+        self._transaction = transaction
+        self._until = time.perf_counter() + budget_s
+
+    def messages(self, application_id: int, which: MessageFilter, page: Page) -> Slice[Message]:
+        """See History.messages; a filter by time reads only that time's, and a minute around."""
+        types = which.event_types
+        if types is not None and not types:
+            return Slice((), done=True)
+        span = _span(self._transaction, _MESSAGES, which, page)
+        values = {"application_id": application_id, **_filter(which), **span.values, "limit": -1}
+        labels = _labels(which)
+        if labels is None:
+            rows = self._each(f"messages_{span.way}", values)
+        else:
+            rows = self._labelled(labels, values, span)
+        return self._slice(_MESSAGES, span, self._found(span, rows), self._message(which))
+
+    def attempts(self, application_id: int, which: AttemptFilter, page: Page) -> Slice[AttemptRow]:
+        """See History.attempts; those of a whole application are put together from its endpoints'."""
+        span = _span(self._transaction, _ATTEMPTS, which, page)
+        values = {
+            "application_id": application_id,
+            "message_id": which.message_id,
+            **_attempt_filter(which),
+            **span.values,
+            "limit": -1,
+        }
+        source = f"attempts_{_refused(which)}of_endpoint_{span.way}"
+        if which.message_id is not None:
+            rows = self._each(f"attempts_of_message_{span.way}", values)
+        elif which.endpoint_id is not None:
+            rows = self._each(source, values)
+        else:
+            ever: Any = self._transaction.rows(
+                _SQL["endpoints_ever"], {"application_id": application_id}
+            )
+            sources = [{**values, "endpoint_id": endpoint_id} for (endpoint_id,) in ever]
+            rows = self._merged(source, sources, span)
+        return self._slice(_ATTEMPTS, span, self._found(span, rows), self._attempt(which))
+
+    def deliveries(
+        self,
+        application_id: int,
+        endpoint_id: int,
+        which: MessageFilter,
+        page: Page,
+        *,
+        states: frozenset[DeliveryState] | None,
+    ) -> Slice[DeliveryRow]:
+        """See Search.deliveries; all but the undelivered are looked for among the messages."""
+        span = _span(self._transaction, _MESSAGES, which, page)
+        values = {
+            "application_id": application_id,
+            "endpoint_id": endpoint_id,
+            "states": None if states is None else _names(states),
+            **_filter(which),
+            **span.values,
+            "limit": -1,
+        }
+        undelivered = states is not None and states <= _UNDELIVERED
+        source = "deliveries_undelivered" if undelivered else "deliveries_of_endpoint"
+        message = self._message(which)
+
+        def row(key: int) -> DeliveryRow:
+            pair = {"message_id": key, "endpoint_id": endpoint_id}
+            found: Any = self._transaction.row(_SQL["delivery_now"], pair)
+            state, due_at = found
+            return DeliveryRow(
+                message=message(key),
+                state=DeliveryState(state),
+                next_at=due_at if due_at is not None and due_at < NEVER else None,
+            )
+
+        rows = self._each(f"{source}_{span.way}", values)
+        return self._slice(_MESSAGES, span, self._found(span, rows), row)
+
+    def messages_anywhere(
+        self, organization: str, which: MessageFilter, page: Page
+    ) -> Slice[Owned[Message]]:
+        """See Search.messages_anywhere."""
+        span = _span(self._transaction, _MESSAGES, which, page)
+        values = {"organization": organization, **_filter(which), **span.values, "limit": -1}
+        message = self._message(which)
+
+        def row(key: int) -> Owned[Message]:
+            found = message(key)
+            return Owned(self._application(found.application_id), found)
+
+        rows = self._each(f"messages_anywhere_{span.way}", values)
+        return self._slice(_MESSAGES, span, self._found(span, rows), row)
+
+    def attempts_anywhere(
+        self, organization: str, which: AttemptFilter, page: Page
+    ) -> Slice[Owned[AttemptRow]]:
+        """See Search.attempts_anywhere."""
+        span = _span(self._transaction, _ATTEMPTS, which, page)
+        values = {
+            "organization": organization, **_attempt_filter(which), **span.values, "limit": -1,
+        }  # fmt: skip
+        attempt = self._attempt(which)
+
+        def row(key: int) -> Owned[AttemptRow]:
+            found = attempt(key)
+            return Owned(self._application(found.message.application_id), found)
+
+        rows = self._each(f"attempts_{_refused(which)}anywhere_{span.way}", values)
+        return self._slice(_ATTEMPTS, span, self._found(span, rows), row)
+
+    def messages_worded(
+        self, application_id: int, words: tuple[str, ...], which: MessageFilter, page: Page
+    ) -> Slice[Message]:
+        """See Search.messages_worded; it goes through the time in parts, each twice the last."""
+        span = _span(self._transaction, _MESSAGES, which, page)
+        first: Any = self._transaction.row(_SQL["message_first"])
+        position: Any = self._transaction.row(_SQL["position"], {"name": "texts"})
+        low = max(span.low, first[0] - 1)
+        high = min(span.high, 1 + (0 if position is None else position[0]))
+        values = {
+            "application_id": application_id,
+            "words": match_of(application_id, words),
+            **_filter(which),
+        }
+        keys: list[int] = []
+        stopped: int | None = None
+        size = _FIRST_PART
+        while high - low > 1 and len(keys) <= span.limit:
+            near, far = (max(low, high - 1 - size), high) if span.down else (low, low + 1 + size)
+            part = {"low": near, "high": min(far, high), "limit": span.limit + 1 - len(keys)}
+            rows: Any = self._transaction.rows(
+                _SQL[f"messages_worded_{span.way}"], {**values, **part}
+            )
+            keys += [key for (key,) in rows]
+            low, high = (low, near + 1) if span.down else (min(far, high) - 1, high)
+            size *= 2
+            if high - low > 1 and time.perf_counter() > self._until:
+                stopped = high if span.down else low
+                break
+        return self._slice(_MESSAGES, span, (keys, stopped), self._message(which))
+
+    # -- sources ------------------------------------------------------------------------
+
+    def _each(self, name: str, values: dict[str, Value]) -> Rows:
+        rows: Any = self._transaction.each(_SQL[name], values)
+        return rows  # type: ignore[no-any-return]
+
+    def _labelled(self, labels: list[str], values: dict[str, Value], span: Span[int]) -> Rows:
+        """Messages that have one of these labels; those that have yet to get theirs are looked through."""
+        row: Any = self._transaction.row(_SQL["position"], {"name": "labels"})
+        position = 0 if row is None else row[0]
+        sources = [
+            {**values, "label": label, "high": min(span.high, position + 1)} for label in labels
+        ]
+        old = self._merged(f"messages_labelled_{span.way}", sources, span)
+        new = self._each(f"messages_{span.way}", {**values, "low": max(span.low, position)})
+        return itertools.chain(*((new, old) if span.down else (old, new)))
+
+    def _merged(self, name: str, sources: list[dict[str, Value]], span: Span[int]) -> Rows:
+        """The rows of several sources in one order."""
+        if len(sources) == 1:
+            return self._each(name, sources[0])
+        parts = (self._parts(_SQL[name], values, down=span.down) for values in sources)
+        return heapq.merge(*parts, key=itemgetter(0), reverse=span.down)
+
+    def _parts(self, statement: str, values: dict[str, Value], *, down: bool) -> Rows:
+        """The rows of one source, read a few at a time, so that one statement serves them all."""
+        edge = "high" if down else "low"
+        while True:
+            rows: Any = self._transaction.rows(statement, {**values, "limit": _PART})
+            yield from rows
+            if len(rows) < _PART:
+                return
+            values = {**values, edge: rows[-1][0]}
+
+    # -- pages --------------------------------------------------------------------------
+
+    def _found(self, span: Span[int], rows: Rows) -> Found:
+        """The first rows that pass, one more than the page has, found within the time."""
+        keys: list[int] = []
+        for key, passes in rows:
+            if passes:
+                keys.append(key)
+                if len(keys) > span.limit:
+                    break
+            elif time.perf_counter() > self._until:
+                return keys, key
+        return keys, None
+
+    def _slice(
+        self, kind: _Kind, span: Span[int], found: Found, value: Callable[[int], T]
+    ) -> Slice[T]:
+        keys, stopped = found
+        part = span.slice([(key,) for key in keys], lambda row: value(row[0]))
+        if stopped is None or len(keys) > span.limit:
+            return part
+        at: Any = self._transaction.row(_SQL[f"{kind.table}_at"], {"id": stopped})
+        place = ids.of_key(kind.prefix, stopped)
+        stop = Stop(place, 0 if at is None else at[0], backward=span.reverse)
+        return msgspec.structs.replace(part, done=False, stopped=stop)
+
+    def _message(self, which: MessageFilter) -> Callable[[int], Message]:
+        content = which.with_content
+        return lambda key: read_message(self._transaction, key, content=content)
+
+    def _attempt(self, which: AttemptFilter) -> Callable[[int], AttemptRow]:
+        content = which.with_content
+        return lambda key: read_attempt(self._transaction, key, content=content)
+
+    def _application(self, application_id: int) -> str:
+        row: Any = self._transaction.row(_SQL["application_ref"], {"id": application_id})
+        return "" if row is None else row[0]
+
+
+def _labels(which: MessageFilter) -> list[str] | None:
+    """The labels of which a message must have one; None if the filter asks for none, or too many."""
+    if which.tag is not None:
+        return [f"t{which.tag}"]
+    if which.channel is not None:
+        return [f"c{which.channel}"]
+    types = which.event_types
+    if types is None or len(types) > _TYPES_MERGED:
+        return None
+    return [f"e{name}" for name in types]
+
+
+def match_of(application_id: int, words: Iterable[str]) -> str:
+    """The question after payloads of one application that have all of these words."""
+    asked = " AND ".join(f'"{word}"' for word in words)
+    return f"scope : {scope_of(application_id)} AND words : ({asked})"
+
+
+def scope_of(application_id: int) -> str:
+    """The word that stands for an application beside its payloads' own."""
+    return f"a{application_id}"
+
+
+def _refused(which: AttemptFilter) -> str:
+    """Which index serves: that over the attempts that were not accepted, or that over all."""
+    refused = which.succeeded is False or which.status_code_class not in {None, 200}
+    return "refused_" if refused else ""
+
+
+def _filter(which: MessageFilter | AttemptFilter) -> dict[str, Value]:
+    types = which.event_types
+    return {
+        "event_types": None if types is None else _names(types),
+        "channel": which.channel,
+        "tag": which.tag,
+        "since": which.since,
+        "until": which.until,
+    }
+
+
+def _attempt_filter(which: AttemptFilter) -> dict[str, Value]:
+    return {
+        "endpoint_id": which.endpoint_id,
+        "succeeded": which.succeeded,
+        "status_code_class": which.status_code_class,
+        **_filter(which),
+    }
+
+
+def _names(names: Iterable[str]) -> str:
+    return _ENCODE.encode(sorted(names)).decode()
+
+
+def _span(
+    transaction: Transaction, kind: _Kind, which: MessageFilter | AttemptFilter, page: Page
+) -> Span[int]:
+    """
+    The span of a page, newest first, between two instants, so that no rows of other times are read.
+
+    Keys rise in order of commits and public ids in order of making. What was made before
+    `since - slack` was committed before anything of `since`, and likewise at the other end.
+    """
+    position = _HISTORY[f"{kind.table}_position"]
+    span = span_of_ids(transaction, position, kind.prefix, page, descending=True)
+    low, high = span.low, span.high
+    if which.since is not None:
+        low = max(low, _before(transaction, kind, which.since - kind.slack))
+    if which.until is not None:
+        end = ids.smallest_at(kind.prefix, which.until + kind.slack)
+        row: Any = transaction.row(position, {"public_id": end})
+        high = high if row is None else min(high, row[0])
+    return msgspec.structs.replace(span, low=low, high=high)
+
+
+def _before(transaction: Transaction, kind: _Kind, at: Instant) -> int:
+    """The key of the last row that was made before an instant, 0 if none was."""
+    start = ids.smallest_at(kind.prefix, at)
+    row: Any = transaction.row(_HISTORY[f"{kind.table}_before"], {"public_id": start})
+    return 0 if row is None else row[0]
