@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from benchmarks import machine, wire
 from benchmarks.baselines import limits, parts
 from benchmarks.bench import BATCH, Bench
+from benchmarks.lists import BOUNDED, p99_of_lists
 from benchmarks.load import percentile
 from benchmarks.processes import core, measured, receiver
 from benchmarks.seed import Share, seed
@@ -243,6 +248,26 @@ async def _fair(bench: Bench, scenario: str, *, good: int, bad: int, bad_share: 
              max(2 * alone_p95, 5.0), at_least=False)  # fmt: skip
 
 
+async def lists(bench: Bench) -> None:
+    """The p99 of a page of each list with 10,000 messages kept, and with many; asked of the store."""
+    few, many = 10_000, bench.options.waiting
+    folder = Path(tempfile.mkdtemp(prefix="marketbell-bench-", dir=bench.options.folder))
+    try:
+        found = {}
+        for count in (few, many):
+            bench.say(f"lists: filling a database with {count:,} messages")
+            found[count] = await p99_of_lists(folder, count)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder)
+    for name, before in found[few].items():
+        p99 = found[many][name]
+        bench.figure("lists", f"{name}: p99", p99, "ms", 50, at_least=False)
+        # Below a millisecond the machine's own noise is larger than either.
+        ratio = p99 / max(before, 1.0)
+        bench.figure("lists", f"{name}: to {few:,} messages", ratio, "times",
+             None if name in BOUNDED else 3, at_least=False)  # fmt: skip
+
+
 def _renumbered(request: Callable[[int], bytes], turn: int, serial: int) -> bytes:
     """The request whose turn it is, with another serial number in its payload."""
     old = b"%09d" % turn
@@ -268,5 +293,5 @@ def _with_key(target: Target) -> str:
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.__name__: one
-    for one in (limits, ingest, batch, drain, latency, backlog, endpoints, tls, fair, parts)
+    for one in (limits, ingest, batch, drain, latency, backlog, endpoints, tls, fair, lists, parts)
 }

@@ -28,12 +28,14 @@ from marketbell.clock import Clock
 from marketbell.control.crier import Crier
 from marketbell.control.rekeying import rekeying
 from marketbell.delivery.dispatcher import Dispatcher
+from marketbell.delivery.intake import Intake
 from marketbell.dialects.registry import Registry
 from marketbell.listening import Beside, serve
 from marketbell.marketplace.face import Marketplaces
 from marketbell.observe import Observer, configure_logging, open_spans
 from marketbell.portal.pages import routes as portal_routes
 from marketbell.settings import Settings
+from marketbell.store.base import Store
 from marketbell.store.sqlite_store import SqliteStore
 
 
@@ -72,12 +74,14 @@ async def running_node(
     *,
     registry: Registry | None = None,
     beside: Callable[[Marketplaces], Sequence[BaseRoute]] | None = None,
+    intake: Callable[[Intake, Store], Intake] | None = None,
 ) -> AsyncIterator[Node]:
     """
     A node that serves while the context is open, with complete settings (secrets included).
 
     The marketplaces' own APIs are served if `marketplace_port` says where, or if `beside` gives
-    routes that stand beside them: then also on a free port.
+    routes that stand beside them: then also on a free port. `intake` may put something before
+    the way in for messages; a sandbox does.
 
     On leaving: no new requests are taken, what is in flight ends within `drain_timeout`, unsent
     claims are released, and what was accepted is on disk. Raises LockedError, SchemaError,
@@ -121,7 +125,7 @@ async def running_node(
             settings=settings,
             clock=clock,
             store=store,
-            intake=dispatcher,
+            intake=intake(dispatcher, store) if intake else dispatcher,
             registry=registry,
             observer=observer,
             extra_routes=(_metrics_route(observer),),

@@ -71,6 +71,8 @@ DRIVERS = {
     "deliveries_of_endpoint_down": "INDEX message_application (application_id=? AND id>? AND id<?)",
     "deliveries_undelivered_up": "INDEX finished_undelivered (endpoint_id=? AND message_id>?",
     "deliveries_undelivered_down": "INDEX finished_undelivered (endpoint_id=? AND message_id>?",
+    "deliveries_unfinished_up": "PRIMARY KEY (message_id>? AND message_id<?)",
+    "deliveries_unfinished_down": "PRIMARY KEY (message_id>? AND message_id<?)",
     "attempts_of_message_up": "INDEX attempt_message (message_id=? AND id>? AND id<?)",
     "attempts_of_message_down": "INDEX attempt_message (message_id=? AND id>? AND id<?)",
     "payloads_between": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",

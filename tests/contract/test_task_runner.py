@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -191,6 +192,7 @@ async def test_a_store_that_is_away_is_waited_for(stage: Stage) -> None:
 async def test_a_step_that_breaks_off_is_tried_again(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING)
     task = await stage.fill(3)
     stage.store.faults = [RuntimeError("a fault of ours")] * 3
     runner = stage.runner()
@@ -204,6 +206,7 @@ async def test_a_step_that_breaks_off_is_tried_again(
 async def test_a_task_whose_steps_all_break_off_fails_with_a_sentence(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING)
     task = await stage.fill(3)
     stage.store.faults = [RuntimeError("a fault of ours")] * 3
     runner = stage.runner(failures=3)

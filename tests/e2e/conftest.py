@@ -252,6 +252,25 @@ def closed_store() -> Callable[[Path], contextlib.AbstractContextManager[httpx.C
 
 
 @pytest.fixture
+def searching() -> Callable[
+    [Path], contextlib.AbstractContextManager[tuple[httpx.Client, Callable[[], None]]]
+]:
+    """Serves a folder's database with payloads searched; what notes all words that there are."""
+
+    @contextlib.contextmanager
+    def serve(folder: Path) -> Iterator[tuple[httpx.Client, Callable[[], None]]]:
+        with live_node(folder, payload_search=True) as live:
+
+            async def follow() -> None:
+                while await live.node.store.follow_texts(messages_max=100, bytes_max=100_000):
+                    pass
+
+            yield live.client(), lambda: live.run(follow())
+
+    return serve
+
+
+@pytest.fixture
 def serving() -> Callable[[Path], contextlib.AbstractContextManager[httpx.Client]]:
     """Serves a folder's database for as long as the context is open."""
 

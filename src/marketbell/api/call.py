@@ -67,7 +67,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """As in `/api/v1/app/{app_id}`."""
     name: str
     """Such as `v1.application.create`."""
-    summary: str = ""
+    summary: str
     """What it does, in one sentence, for the reference."""
     takes: type | None = None
     """The form of its body; None if it has none."""

@@ -82,6 +82,12 @@ def record(rng: random.Random, sku: str) -> Record:
     return Record(sku, tuple(Element(field, text) for field, text in fields.items()))
 
 
+def image(rng: random.Random, sku: str) -> Element:
+    """What a feed says of a product's pictures."""
+    url = f"https://photos.example/{sku}-{rng.randint(1, 99)}.jpg"
+    return Element("Images", [Element("Image", url)])
+
+
 def goods(seed: int, count: int) -> tuple[Record, ...]:
     """The products of a seller, as the feed that creates them: `SAMPLE-001` and on."""
     rng = random.Random(f"goods {seed}")  # noqa: S311 - to be reproduced

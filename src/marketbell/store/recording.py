@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from marketbell.model import NEVER, Attempt, DeliveryState, Instant, Outcome, Trigger
 from marketbell.store.base import Result
@@ -15,6 +15,9 @@ from marketbell.store.telling import may_tell, tell_exhausted, tell_failing, tel
 from marketbell.store.transaction import Row, Transaction
 
 _SQL = statements("sqlite", "queue")
+
+_MAY_BE_NEWS: Final = ANNOUNCED_AFTER - 1
+"""From this count of attempts on the next one may be something to tell an operator."""
 
 
 class RecordWork:
@@ -49,7 +52,6 @@ def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
     lanes: dict[int, Instant] = {}
     holds: dict[int, Instant] = {}
     special: list[Result] = []
-    failing: list[Result] = []
     for result in results:
         verdict = result.verdict
         _count(transaction.tally, result.attempt)
@@ -61,15 +63,13 @@ def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
             delivered.append(result)
         elif verdict.state is DeliveryState.PENDING:
             again.append((verdict.due_at, message_id, endpoint_id, claim.claim_number))
-            if may_tell(result, verdict):
-                failing.append(result)
         if verdict.hold_until:
             holds[endpoint_id] = max(holds.get(endpoint_id, 0), verdict.hold_until)
         if (
             verdict.state is DeliveryState.FAILED
             or claim.order_key is not None
             or claim.trigger is Trigger.MANUAL
-            or claim.attempt_count >= ANNOUNCED_AFTER
+            or claim.attempt_count >= _MAY_BE_NEWS
         ):
             special.append(result)
     if delivered:
@@ -78,8 +78,6 @@ def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
         waiting: Any = transaction.rows_many(_SQL["delivery_again"], again)
         for endpoint_id, due_at in waiting:
             lanes[endpoint_id] = min(lanes.get(endpoint_id, NEVER), due_at)
-    for result in failing:
-        tell_failing(transaction, result)
     for result in special:
         _fail_and_unblock(transaction, result)
     for endpoint_id, due_at in sorted(lanes.items()):
@@ -188,6 +186,10 @@ def _fail_and_unblock(transaction: Transaction, result: Result) -> None:
         return
     message_id, endpoint_id = claim.message.id, claim.endpoint_id
     key = claim.order_key
+    if verdict.state is DeliveryState.PENDING:
+        if may_tell(result, verdict):
+            tell_failing(transaction, result)
+        return
     if verdict.state is DeliveryState.FAILED:
         row: Any = transaction.row(
             _SQL["delivery_failed"], (message_id, endpoint_id, claim.claim_number)
@@ -205,7 +207,7 @@ def _fail_and_unblock(transaction: Transaction, result: Result) -> None:
         if key is not None and result.hold_key:
             transaction.change(_SQL["key_hold"], (endpoint_id, key, message_id))
             return
-    if key is not None and verdict.state is not DeliveryState.PENDING:
+    if key is not None:
         go_on(transaction, endpoint_id, key)
     if verdict.state is DeliveryState.DELIVERED and may_tell(result, verdict):
         tell_recovered(transaction, result)

@@ -38,6 +38,7 @@ _PART: Final = 32
 _FIRST_PART: Final = 4_096
 """Messages that a search by words goes through at first."""
 _UNDELIVERED: Final = frozenset({DeliveryState.FAILED, DeliveryState.CANCELLED})
+_UNFINISHED: Final = frozenset({DeliveryState.PENDING, DeliveryState.SENDING})
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -106,7 +107,7 @@ class Searcher:
         *,
         states: frozenset[DeliveryState] | None,
     ) -> Slice[DeliveryRow]:
-        """See Search.deliveries; all but the undelivered are looked for among the messages."""
+        """See Search.deliveries; those that were made are looked for among the messages."""
         span = _span(self._transaction, _MESSAGES, which, page)
         values = {
             "application_id": application_id,
@@ -116,8 +117,11 @@ class Searcher:
             **span.values,
             "limit": -1,
         }
-        undelivered = states is not None and states <= _UNDELIVERED
-        source = "deliveries_undelivered" if undelivered else "deliveries_of_endpoint"
+        source = "deliveries_of_endpoint"
+        if states is not None and states <= _UNDELIVERED:
+            source = "deliveries_undelivered"
+        elif states is not None and states <= _UNFINISHED:
+            source = "deliveries_unfinished"
         message = self._message(which)
 
         def row(key: int) -> DeliveryRow:

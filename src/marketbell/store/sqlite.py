@@ -203,9 +203,12 @@ class Readers:
         self._local = threading.local()
         self._connections: list[apsw.Connection] = []
         self._pool = ThreadPoolExecutor(options.readers, thread_name_prefix="marketbell-reader")
+        self._closed = False
 
     async def run(self, query: Callable[[Transaction], T]) -> T:
         """Run a query on a reader's thread. UnavailableError if the database cannot be read."""
+        if self._closed:
+            raise UnavailableError("The store is closed.")
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._query, query)
 
     def _query(self, query: Callable[[Transaction], T]) -> T:
@@ -231,6 +234,7 @@ class Readers:
 
     def close(self) -> None:
         """Let the threads end and close their connections."""
+        self._closed = True
         self._pool.shutdown(wait=True)
         for connection in self._connections:
             connection.close()

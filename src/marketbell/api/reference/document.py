@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Final
 
 from marketbell import __version__
+from marketbell.api.access import rule_of
 from marketbell.api.call import Access, Operation
 from marketbell.api.problems import Faults, Problem
 from marketbell.api.reference import parameters
@@ -46,6 +47,13 @@ _ABOUT: Final = (
     "Fields and parameters that an operation does not have are refused with 422. Every path is "
     "answered with and without a trailing slash, and HEAD wherever GET is."
 )
+
+_WHOSE: Final[Mapping[Access, str]] = {
+    Access.NOBODY: "Takes no token.",
+    Access.TOKEN: "Takes any good token.",
+    Access.OPERATOR: "Takes the organization's token.",
+    Access.APPLICATION: "Takes the organization's token, or that of the application.",
+}
 
 
 def document(operations: Sequence[Operation]) -> Schema:
@@ -111,9 +119,7 @@ def _operation(operation: Operation, schemas: Schemas) -> Schema:
         "tags": [tag_of(operation)],
         "summary": operation.summary,
     }
-    doc = getattr(operation.work, "__doc__", None)
-    if doc:
-        shown["description"] = told(inspect.cleandoc(doc))
+    shown["description"] = _description(operation)
     if operation.access is Access.NOBODY:
         shown["security"] = []
     shown["parameters"] = parameters.of(operation)
@@ -134,6 +140,16 @@ def _operation(operation: Operation, schemas: Schemas) -> Schema:
         **refusals_of(operation),
     }
     return shown
+
+
+def _description(operation: Operation) -> str:
+    """What the work's docstring says, and whose token it takes."""
+    doc = getattr(operation.work, "__doc__", None)
+    said = [told(inspect.cleandoc(doc))] if doc else []
+    scope = rule_of(operation).scope
+    whose = _WHOSE[operation.access]
+    said.append(whose if scope is None else f"{whose} A key with scopes needs `{scope}`.")
+    return "\n\n".join(said)
 
 
 def _body_required(operation: Operation, schema: Schema, schemas: Schemas) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
@@ -42,17 +43,21 @@ class _File:
     def __init__(self, kind: str, make: Callable[[], bytes]) -> None:
         self._kind = kind.encode()
         self._make = make
+        self._kept: tuple[bytes, bytes] | None = None
 
-    @functools.cached_property
-    def _kept(self) -> tuple[bytes, bytes]:
-        body = self._make()
-        return body, b'"%s"' % hashlib.blake2b(body, digest_size=12).hexdigest().encode()
+    async def _file(self) -> tuple[bytes, bytes]:
+        """The bytes and their tag; making them takes a tenth of a second, so a thread does it."""
+        if self._kept is None:
+            body = await asyncio.to_thread(self._make)
+            tag = hashlib.blake2b(body, digest_size=12).hexdigest()
+            self._kept = body, f'"{tag}"'.encode()
+        return self._kept
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer with the file, or with 304 if the caller has it."""
         if await _refused(scope, send):
             return
-        body, tag = self._kept
+        body, tag = await self._file()
         given = dict(scope["headers"]).get(b"if-none-match", b"")
         known = {one.strip().removeprefix(b"W/") for one in given.split(b",")}
         if tag in known or b"*" in known:

@@ -96,7 +96,13 @@ def _word(kind: str, schema: Schema) -> str:
 
 def bounds_of(schema: Schema) -> str:
     """What else a value must meet, as HTML."""
-    said = [words.format(f"{schema[name]:,}") for name, words in _BOUNDS if name in schema]
+    said = [
+        "not empty"
+        if words.startswith("at least {} ") and schema[name] == 1
+        else words.format(f"{schema[name]:,}")
+        for name, words in _BOUNDS
+        if name in schema
+    ]
     if "default" in schema:
         said.append(f"{json.dumps(schema['default'])} if absent")
     return safe("; ".join(said))

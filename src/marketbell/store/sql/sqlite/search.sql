@@ -241,6 +241,26 @@ select id, passes from (
   order by f.message_id)
 where passes or {beat} limit :limit;
 
+-- name: deliveries_unfinished_down
+-- The messages that an endpoint has yet to get and that pass, newest first.
+select id, passes from (
+  select d.message_id as id, d.endpoint_id = :endpoint_id and m.application_id = :application_id
+    and d.state in (select value from json_each(:states)) and {message_passes} as passes
+  from delivery d cross join message m on m.id = d.message_id
+  where d.message_id > :low and d.message_id < :high
+  order by d.message_id desc)
+where passes or {beat} limit :limit;
+
+-- name: deliveries_unfinished_up
+-- The same, the other way round.
+select id, passes from (
+  select d.message_id as id, d.endpoint_id = :endpoint_id and m.application_id = :application_id
+    and d.state in (select value from json_each(:states)) and {message_passes} as passes
+  from delivery d cross join message m on m.id = d.message_id
+  where d.message_id > :low and d.message_id < :high
+  order by d.message_id)
+where passes or {beat} limit :limit;
+
 -- name: message_at
 -- When the message at a place, or the last one before it, was accepted.
 select created_at from message where id <= :id order by id desc limit 1;
