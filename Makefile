@@ -7,6 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.stamp-runtime
 DEV := $(VENV)/.stamp-dev
+NODE := tests/compat/node/node_modules/.stamp
 
 .DEFAULT_GOAL := help
 .PHONY: help demo setup test test-full check format docs bench clean
@@ -21,10 +22,10 @@ demo: $(RUNTIME) ## Deliver every event of both marketplaces to a failing receiv
 setup: $(DEV) ## Make .venv with Marketbell and everything for its development
 	@echo "ready: source $(BIN)/activate"
 
-test: $(DEV) ## All tests but the long ones (at most 8 minutes on 2 cores); prints each suite's time
+test: $(DEV) $(NODE) ## All tests but the long ones (at most 8 minutes on 2 cores); prints each suite's time
 	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/test $(ARGS)
 
-test-full: $(DEV) ## Every test: thousands of kills, millions of rows (hours)
+test-full: $(DEV) $(NODE) ## Every test: thousands of kills, millions of rows (hours)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/test --full $(ARGS)
 
 check: $(DEV) ## Format, lint, types, import layers; changes nothing
@@ -37,15 +38,16 @@ format: $(DEV) ## Format and mend what can be mended
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-docs: $(DEV) ## Write docs/settings.md, and the tables of docs/api.md, from the code
+docs: $(DEV) ## Write docs/settings.md, Ovoko's OpenAPI file, and the tables of docs/api.md, from the code
 	$(BIN)/python -m marketbell.settings > docs/settings.md
 	$(BIN)/python -m marketbell.api.reference docs/api.md
+	$(BIN)/python -m marketbell.marketplace.ovoko.description > docs/marketplaces/ovoko-openapi.json
 
 bench: $(DEV) ## Measure this machine; prints rates beside the client's own limit
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove .venv and every cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(dir $(NODE)) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip learned --group in 25.1, and a bare Python brings an older one.
@@ -63,3 +65,14 @@ $(DEV): $(RUNTIME)
 	@$(BIN)/python -m pip install --quiet --editable . --group dev
 	@$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/svix-1 svix==1.99.1
 	@touch $@
+
+# The packages of npm that the tests drive; without npm those tests are skipped, and say so.
+$(NODE): tests/compat/node/package.json tests/compat/node/package-lock.json
+	@if ! command -v npm > /dev/null; then \
+		echo "npm is not installed: the official clients of JavaScript are not tested"; \
+	elif echo "installing the official clients of JavaScript ..." && \
+		npm ci --prefix $(dir $(patsubst %/,%,$(dir $@))) --silent; then \
+		touch $@; \
+	else \
+		echo "npm ci failed: the official clients of JavaScript are not tested"; \
+	fi

@@ -65,8 +65,8 @@ async def p99_of_lists(folder: Path, count: int) -> dict[str, float]:
         return {name: await _p99(ask) for name, ask in _lists(store, pairs, now).items()}
     finally:
         await store.aclose()
-        for file in folder.glob(f"{path.name}*"):
-            file.unlink()
+        for suffix in ("", "-wal", "-shm", ".lock"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 async def _p99(ask: Ask) -> float:

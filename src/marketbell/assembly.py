@@ -15,6 +15,7 @@ from marketbell.delivery.plan import Planner
 from marketbell.delivery.resolver import Resolver
 from marketbell.delivery.sender import Sender, SendLimits
 from marketbell.dialects.registry import DialectOptions, Registry
+from marketbell.marketplace.ageing import ages
 from marketbell.observe import Observer
 from marketbell.settings import Settings
 from marketbell.store.base import Ages
@@ -142,6 +143,7 @@ def make_janitor(
                 attempts=settings.attempt_retention,
                 messages=settings.message_retention,
                 audit=settings.audit_retention,
+                ended=ages(settings),
             ),
             interval_s=settings.prune_interval / 1000,
             rows=settings.prune_rows,

@@ -108,7 +108,9 @@ def _typed(value: Any, kind: Any) -> Any:
         return kind(value)
     if hasattr(kind, "model_fields") or dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return kind(**{_snake(name): _typed(one, hints[_snake(name)]) for name, one in value.items()})
+        return kind(
+            **{_snake(name): _typed(one, hints[_snake(name)]) for name, one in value.items()}
+        )
     return value
 
 
@@ -117,7 +119,9 @@ def _snake(name: str) -> str:
 
 
 def _plain(result: Any) -> Any:
-    return result.model_dump(mode="json", by_alias=True) if hasattr(result, "model_dump") else result
+    return (
+        result.model_dump(mode="json", by_alias=True) if hasattr(result, "model_dump") else result
+    )
 
 
 def _verified(asked: dict[str, Any]) -> object:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,25 +13,11 @@ import pytest
 
 from support.conformity import whole
 from support.fitting import Side, unread
+from support.sdk_routes import CLOUD_ONLY, beginning, shape
 
 SURFACE = Path(__file__).parents[1] / "support" / "sdk_surface.py"
 OLDER = Path(sys.prefix) / "svix-1"
 VERSIONS = ("1.99.1", "2.9.1")
-
-CLOUD_ONLY = {
-    "/api/v1/app/{}/autoconfig": "subscriptions of Svix's cloud",
-    "/api/v1/app/{}/destination": "Svix's cloud delivers to queues and buckets too",
-    "/api/v1/app/{}/endpoint/{}/transformation": "code that runs in Svix's cloud",
-    "/api/v1/app/{}/integration": "integrations of Svix's cloud",
-    "/api/v1/app/{}/poller": "endpoints that are polled, of Svix's cloud",
-    "/api/v1/connector": "templates of Svix's cloud",
-    "/api/v1/environment": "export between environments of Svix's cloud",
-    "/ingest/api/v1": "Svix Ingest, another product",
-    "/api/v1/stats/usage": "billing of Svix's cloud",
-    "/api/v1/auth/stream": "Svix Stream, another product",
-    "/api/v1/stream": "Svix Stream, another product",
-}
-"""What the packages can ask for and this server does not have, by the beginning of the path."""
 
 REFUSED_PARAMETERS = {
     "exclude_apps_with_no_endpoints",
@@ -43,10 +28,6 @@ REFUSED_PARAMETERS = {
 
 REFUSED_FIELDS: dict[str, str] = {}
 """Fields that packages can send and that are refused, as `METHOD /path .field`, each with a reason."""
-
-
-def shape(path: str) -> str:
-    return re.sub(r"{.*?}", "{}", path)
 
 
 @functools.cache
@@ -68,10 +49,6 @@ def ours() -> dict[tuple[str, str], dict[str, Any]]:
     }
 
 
-def cloud(path: str) -> str | None:
-    return next((start for start in CLOUD_ONLY if shape(path).startswith(start)), None)
-
-
 def compared(version: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Every request that the package makes of what is here, with our operation for it."""
     return [
@@ -86,7 +63,7 @@ def test_the_package_is_the_one_that_is_meant(version: str) -> None:
     found = surface(version)
     assert found["version"] == version
     assert len(found["requests"]) >= 130
-    assert sum(cloud(one["path"]) is None for one in found["requests"]) >= 45
+    assert sum(beginning(one["path"]) is None for one in found["requests"]) >= 45
     # Seen with bodies, answers and parameters: the reading of the source did not come to nothing.
     assert sum(one["body"] is not None for one in found["requests"]) >= 40
     assert sum(one["answer"] is not None for one in found["requests"]) >= 80
@@ -105,7 +82,7 @@ def test_there_is_an_operation_for_each_request(version: str) -> None:
     asked = {
         (one["method"], shape(one["path"]))
         for one in surface(version)["requests"]
-        if cloud(one["path"]) is None
+        if beginning(one["path"]) is None
     }
     assert sorted(asked - set(ours())) == []
 

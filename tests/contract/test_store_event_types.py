@@ -103,7 +103,7 @@ async def test_several_are_put_at_once_new_or_not(store: Store) -> None:
         "part.updated", description="Other.", archived=True, created_at=START + 9, deprecated=True
     )
     fresh = named("a", group_name="g", feature_flags=("f", "e"), schemas=b'{"2":{},"10":{"a":1}}')
-    assert await store.put_event_types([changed, fresh]) is None
+    assert await store.put_event_types([changed, fresh], now=START) is None
     kept = await store.event_type(ORGANIZATION, "part.updated")
     assert kept == msgspec.structs.replace(changed, created_at=START)
     assert await store.event_type(ORGANIZATION, "a") == fresh
@@ -111,13 +111,15 @@ async def test_several_are_put_at_once_new_or_not(store: Store) -> None:
 
 
 async def test_so_many_may_be_there(store: Store) -> None:
-    await store.put_event_types([named("a"), named("b")], limit=2)
+    await store.put_event_types([named("a"), named("b")], now=START, limit=2)
     with pytest.raises(LimitReachedError, match="3 event types"):
-        await store.put_event_types([named("a", description="x"), named("c")], limit=2)
+        await store.put_event_types(
+            [named("a", description="x"), named("c")], now=START, limit=2
+        )
     with pytest.raises(LimitReachedError):
         await store.create_event_type(named("c"), limit=2)
     assert (await store.event_type(ORGANIZATION, "a")).description == PARTS.description
-    await store.put_event_types([named("a", description="x")], limit=2)
+    await store.put_event_types([named("a", description="x")], now=START, limit=2)
     assert (await store.event_type(ORGANIZATION, "a")).description == "x"
 
 

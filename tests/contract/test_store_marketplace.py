@@ -25,6 +25,8 @@ from marketbell.store.base import (
 from marketbell.store.statements import statements
 from marketbell.testing.stores import ORGANIZATION, Scene
 
+DAY = 86_400_000
+
 
 def part(application: Application, number: int, **fields: Any) -> Entity:
     """A part that is not kept yet."""
@@ -317,3 +319,99 @@ async def test_a_deleted_applications_things_go_in_small_steps(
     users = connection.execute("select count(*) from credential").fetchall()
     connection.close()
     assert (left, users) == ([(other.id,)], [(0,)])
+
+
+async def test_a_key_may_belong_to_one_alone(store: Store, scene: Scene) -> None:
+    seller, other = await scene.application(), await scene.application()
+    await keep(scene, part(seller, 1, key="A", sole=True))
+    with pytest.raises(StaleError, match="There is a part 'A' already"):
+        await keep(scene, part(seller, 2, key="A", sole=True))
+    assert await numbers(store, seller) == [1]
+    await keep(scene, part(seller, 3, key="A"))
+    await keep(scene, part(seller, 4, key="A", sole=True, kind="product"))
+    await keep(scene, part(other, 5, key="A", sole=True))
+    kept = await store.entity(seller.id, "part", 1)
+    assert kept.sole
+    await keep(scene, msgspec.structs.replace(kept, state="sold"))
+    await keep(scene, part(seller, 6, key="B", sole=True))
+    late = msgspec.structs.replace(await store.entity(seller.id, "part", 6), key="A")
+    with pytest.raises(StaleError):
+        await keep(scene, late)
+    with pytest.raises(ValueError, match="two of the changes"):
+        await keep(scene, part(seller, 8, key="C", sole=True), part(seller, 9, key="C", sole=True))
+
+
+def test_the_database_itself_lets_no_key_be_there_twice(store: Store, database_file: Path) -> None:
+    del store
+    connection = apsw.Connection(str(database_file), flags=apsw.SQLITE_OPEN_READONLY)
+    plan = connection.execute(
+        "select \"unique\" from pragma_index_list('entity') where name = ?", ("entity_sole",)
+    )
+    assert plan.fetchall() == [(1,)]
+    connection.close()
+
+
+ENDED = {"order": 10 * DAY, "log": 20 * DAY}
+
+
+async def kept_numbers(store: Store, application: Application) -> list[int]:
+    return [
+        number
+        for kind in ("order", "item", "return", "log", "part")
+        for number in await numbers(store, application, kind=kind)
+    ]
+
+
+async def test_what_ended_goes_at_its_age_with_what_belongs_to_it(
+    store: Store, scene: Scene
+) -> None:
+    seller = await scene.application()
+    await keep(
+        scene,
+        part(seller, 1, kind="order", over=True),
+        part(seller, 2, kind="item", parent=1, over=True),
+        part(seller, 3, kind="order"),
+        part(seller, 4, kind="item", parent=3, over=True),
+        part(seller, 5, kind="order", over=True),
+        part(seller, 6, kind="return", parent=5),
+        part(seller, 7, kind="order", over=True),
+        part(seller, 8, kind="return", parent=7, over=True),
+        part(seller, 9, kind="log", over=True),
+        part(seller, 10, over=True),
+    )
+    ages = Ages(payloads=90 * DAY, attempts=90 * DAY, messages=90 * DAY, ended=ENDED)
+    scene.pass_time(5 * DAY)
+    await keep(scene, await store.entity(seller.id, "return", 8))
+    scene.pass_time(5 * DAY - 1)
+    await scene.prune(ages)
+    assert await kept_numbers(store, seller) == [1, 3, 5, 7, 2, 4, 6, 8, 9, 10]
+    scene.pass_time(1)
+    await scene.prune(ages)
+    assert await kept_numbers(store, seller) == [3, 5, 7, 4, 6, 8, 9, 10]
+    scene.pass_time(5 * DAY)
+    await scene.prune(ages)
+    assert await kept_numbers(store, seller) == [3, 5, 4, 6, 9, 10]
+    scene.pass_time(5 * DAY)
+    await scene.prune(ages)
+    assert await kept_numbers(store, seller) == [3, 5, 4, 6, 10]
+
+
+async def test_what_is_needed_still_does_not_stand_in_the_way(store: Store, scene: Scene) -> None:
+    seller = await scene.application()
+    needed = [
+        one
+        for number in range(1, 41, 2)
+        for one in (
+            part(seller, number, kind="order", over=True),
+            part(seller, number + 1, kind="return", parent=number),
+        )
+    ]
+    await keep(scene, *needed)
+    await keep(scene, *(part(seller, number, kind="order", over=True) for number in range(50, 75)))
+    scene.pass_time(11 * DAY)
+    ages = Ages(payloads=90 * DAY, attempts=90 * DAY, messages=90 * DAY, ended=ENDED)
+    steps = 1
+    while (await store.prune(ages, now=scene.now, limit=10)).more:
+        steps += 1
+    assert 4 <= steps < 15
+    assert await numbers(store, seller, kind="order") == list(range(1, 41, 2))

@@ -267,9 +267,11 @@ async def test_many_are_expunged_at_once_and_once(store: Store, scene: Scene) ->
 # -- words --------------------------------------------------------------------------------
 
 
-async def worded(scene: Scene, application: Application, *words: str, **which: int) -> list[int]:
+async def worded(
+    scene: Scene, application: Application, *words: str, since: int | None = None
+) -> list[int]:
     part = await scene.store.messages_worded(
-        application.id, words, MessageFilter(**which), Page(limit=250)
+        application.id, words, MessageFilter(since=since), Page(limit=250)
     )
     assert part.done
     return [message.id for message in part.data]

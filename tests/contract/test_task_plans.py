@@ -25,6 +25,7 @@ DRIVERS = {
     ("tasks", "candidates"): "INDEX message_application (application_id=? AND id>? AND id<?)",
     ("tasks", "due_count"): "COVERING INDEX delivery_due (endpoint_id=? AND due_at<?)",
     ("tasks", "parked_after"): "INDEX delivery_parked (",
+    ("tasks", "aimed_prune"): "INTEGER PRIMARY KEY (rowid<?)",
     ("operational", "notice_names"): "INDEX application_uid (organization=? AND uid=?)",
     ("operational", "announced_prune"): "PRIMARY KEY (message_id<?)",
 }

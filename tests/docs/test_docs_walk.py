@@ -43,13 +43,35 @@ done
 """A reader is slower than the start of what these blocks start."""
 
 
+NIGHT = f"""
+MARKETBELL_ALLOW_NETWORKS=127.0.0.0/8 marketbell serve & {WAITS["server"]}
+export MARKETBELL_URL=http://127.0.0.1:8080
+export MARKETBELL_TOKEN=$(marketbell token create | tail -n 1)
+call() {{
+  curl -s -o /dev/null "$MARKETBELL_URL/api/v1/$1" -d "$2" -H "Authorization: Bearer $MARKETBELL_TOKEN"
+}}
+call app '{{"name": "Kaunas", "uid": "kaunas"}}'
+call app/kaunas/endpoint '{{"url": "http://127.0.0.1:9000/hooks", "uid": "main"}}'
+call app/kaunas/msg '{{"eventType": "order.created", "eventId": "order-4555", "payload": {{}}}}'
+for _ in $(seq 100); do
+  attempts=$(marketbell attempt list --app kaunas)
+  grep -q refused <<< "$attempts" && break
+done
+echo NIGHT
+"""
+"""A server, and a message whose receiver is not there."""
+
+BEFORE = {"docs/operations.md": NIGHT}
+"""What a page takes for granted."""
+
+
 class Walk:
     """The blocks of a page that are marked to be run, as one session of a shell."""
 
-    def __init__(self, page: Path, folder: Path) -> None:
+    def __init__(self, page: Path, folder: Path, before: str = "") -> None:
         self.folder = folder
         self.ports = {8080: free_port(), 9000: free_port()}
-        script = PRELUDE
+        script = PRELUDE + before
         for kind, block in re.findall(
             r"<!-- walk: (\w+) -->\n```sh\n(.*?)```", page.read_text(), re.DOTALL
         ):
@@ -111,7 +133,7 @@ def answers(printed: str) -> list[dict[str, object]]:
 
 @pytest.fixture
 def walk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Walk]:
-    walk = Walk(ROOT / request.param, tmp_path)
+    walk = Walk(ROOT / request.param, tmp_path, BEFORE.get(request.param, ""))
     try:
         yield walk
     finally:
@@ -157,3 +179,18 @@ def test_the_quickstart_delivers_what_it_says(walk: Walk) -> None:
     assert kinds == ["onOrderCreated", "onOrderItemsStatusChanged", *["order.created"] * 3]
     first, *resent = (body for body in requests(printed) if '"4555"' in body)
     assert resent == [first], "a resend is the same to the byte"
+
+
+@pytest.mark.parametrize("walk", ["docs/operations.md"], indirect=True)
+def test_the_night_shows_what_happened_to_a_delivery(walk: Walk) -> None:
+    printed = walk.run().split("NIGHT\n", 1)[1]
+    message, *_ = printed.split("STATUS", 1)
+    assert re.search(r"Event id +order-4555", message)
+    assert (
+        len(re.findall(r"^atmpt_\w+ +fail +no_answer .* connect: refused$", printed, re.MULTILINE))
+        >= 2
+    )
+    assert "v1.endpoint.create" in printed
+    assert "order-4555 is due at main again" in printed
+    assert re.search(r"^Task +endpoint\.recover$", printed, re.MULTILINE)
+    assert re.search(r"^Status +finished$", printed, re.MULTILINE)

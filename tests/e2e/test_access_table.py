@@ -42,6 +42,14 @@ BODIES: dict[str, Any] = {
 }
 """Bodies that are taken; the empty object for all other operations."""
 
+UNLOGGED = {
+    "v1.message.create",
+    "v1.message.create-batch",
+    "v1.message.precheck",
+    "v1.endpoint.send-example",
+    "v1.admin.redrive-dlq",
+}
+"""Publishing, which changes no configuration; a question; and the mending of what is not there."""
 OPERATIONS = documented()
 TABLE = table_of(OPERATIONS)
 GUARDED = [one for one in OPERATIONS if one.access is not Access.NOBODY]
@@ -319,6 +327,63 @@ def test_a_role_that_may_may(tenant_of: Callable[[str], Tenant], operation: Oper
         assert answer.status_code < 500, (role, answer.text)
         if operation.method == "GET":
             assert answer.status_code == 200, (role, answer.text)
+
+
+def changing_body(operation: Operation, tenant: Tenant) -> Any:
+    """A body with which the operation changes something."""
+    if operation.name == "v1.message.bulk-expunge-content":
+        return {"ids": [tenant.thing(f"{API}/app/{{app_id}}/msg/{{msg_id}}", "msg_id")]}
+    if operation.name == "v1.authentication.expire-organization":
+        return {"organization": tenant.organization}
+    if operation.name == "v1.event-type.import-openapi":
+        webhook: dict[str, Any] = {"post": {"responses": {}}}
+        return {"spec": {"openapi": "3.1.0", "info": {}, "webhooks": {"a.b": webhook}}}
+    return body_of(operation, tenant.mark) or minimal(operation.takes)
+
+
+@pytest.mark.parametrize(
+    "operation", [one for one in GUARDED if one.method != "GET"], ids=lambda one: one.name
+)
+def test_each_change_leaves_one_entry_that_names_what_it_was_about(
+    tenant_of: Callable[[str], Tenant], operation: Operation
+) -> None:
+    tenant = tenant_of("audit" + re.sub(r"[^a-z]", "", operation.name))
+    path = tenant.path(operation)
+    if operation.name == "v1.endpoint.resume":
+        assert tenant.operator.post(path.replace("resume", "pause"), json=None).is_success
+    tenant.settle()
+    body = changing_body(operation, tenant)
+    before = audit_log(tenant)
+    answer = tenant.operator.request(operation.method, path, json=body)
+    assert answer.is_success or operation.name in UNLOGGED, answer.text
+    entries = [one for one in audit_log(tenant) if one not in before]
+    if operation.name in UNLOGGED:
+        assert entries == []
+        return
+    (entry,) = entries
+    assert entry["operation"] == operation.name
+    assert entry["actor"] == f"token {tenant.organization}"
+    assert entry["path"] == API + path
+    assert entry["requestId"] == answer.headers["x-request-id"]
+    about = operation.path
+    app = tenant.thing(API, "app_id") if "{app_id}" in about else None
+    if app is None and operation.name == "v1.application.create":
+        app = answer.json()["id"]
+    assert entry["appId"] == app
+    if "{endpoint_id}" in about:
+        assert entry["endpointId"] == tenant.thing(about, "endpoint_id")
+    elif operation.name.endswith("endpoint.create"):
+        assert entry["endpointId"] == answer.json()["id"]
+    else:
+        assert entry["endpointId"] is None
+
+
+def audit_log(tenant: Tenant) -> list[dict[str, Any]]:
+    """All of it, read with a token that was made just now: what is tried may have ended others."""
+    answer = tenant.caller().get("/audit-log?limit=250")
+    assert answer.status_code == 200, answer.text
+    rows: list[dict[str, Any]] = answer.json()["data"]
+    return rows
 
 
 def test_the_table_has_one_rule_for_each_operation() -> None:

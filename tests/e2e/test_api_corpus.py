@@ -126,9 +126,7 @@ async def furnished(server: Server, client: httpx.AsyncClient, url: str) -> dict
     await server.call(client, "POST", "/event-type", event_type)
     app = (await server.call(client, "POST", "/app", {"name": "A", "uid": "seller-1"}))["id"]
     endpoint = await server.call(client, "POST", f"/app/{app}/endpoint", {"url": url})
-    # An operational endpoint brings its event types along before it is judged itself.
-    told = {"url": url, "eventTypes": ["endpoint.disabled", "message.attempt.exhausted"]}
-    operational = await server.call(client, "POST", "/operational-webhook/endpoint", told)
+    operational = await server.call(client, "POST", "/operational-webhook/endpoint", {"url": url})
     message = {"eventType": "order.created", "payload": {}}
     msg = (await server.call(client, "POST", f"/app/{app}/msg", message))["id"]
     attempts: list[dict[str, str]] = []

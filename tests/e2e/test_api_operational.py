@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
+import apsw
 import httpx
 import pytest
 from svix.api import (
@@ -275,3 +278,29 @@ def test_nothing_is_told_of_operational_endpoints_themselves(
     found = [told(request, secret)[0] for request in received(receiver, 2)]
     assert found == ["endpoint.created", "endpoint.created"]
     assert len(gone.requests) == 1
+
+
+def test_an_organization_that_cannot_be_told_holds_up_no_other(
+    tmp_path: Path, node_at: Callable[..., AbstractContextManager[Any]]
+) -> None:
+    """As after a key was taken out too early: nothing opens the secret of one endpoint."""
+    path = "/operational-webhook/endpoint"
+    with node_at(tmp_path) as live:
+        made = live.client("org_a").post(path, json={"url": URL}).json()["id"]
+    connection = apsw.Connection(str(tmp_path / "node.db"))
+    connection.execute(
+        "update secret set sealed = zeroblob(60) "
+        "where endpoint_id = (select id from endpoint where public_id = ?)",
+        (made,),
+    )
+    connection.close()
+    with node_at(tmp_path) as live:
+        one, other, receiver = live.client("org_a"), live.client("org_b"), live.receiver()
+        for api in (one, other):
+            api.post("/app", json={"name": "A", "uid": "s"})
+        other.post(path, json={"url": receiver.url})
+        for number in range(210):  # more than are looked at together
+            one.put("/app/s/endpoint/e", json={"url": URL, "description": str(number)})
+        other.put("/app/s/endpoint/e", json={"url": URL})
+        (told,) = live.run(receiver.wait_for(1))
+        assert b"endpoint.created" in told.body

@@ -217,7 +217,7 @@ def test_lists_beyond_those_of_the_packages(
 ) -> None:
     receiver = receiver_of(Answer(), Answer(status=500), Answer())
     own = [made(api.post("/app", json={"name": "A", "uid": uid}), 201)["id"] for uid in "ab"]
-    ids = []
+    ids: list[str] = []
     for uid in "aba":
         if len(ids) < 2:
             given = {"url": receiver.url, "uid": "e"}

@@ -165,4 +165,4 @@ def test_too_few_open_files_are_a_clear_sentence(served: Served) -> None:
         check=False,
     )
     assert process.returncode == 2
-    assert "5320 open files are needed and this process may have 512" in process.stderr
+    assert "7320 open files are needed and this process may have 512" in process.stderr

@@ -133,7 +133,7 @@ def test_a_key_is_made_listed_and_revoked_in_the_file(db: str, capsys: Capture) 
     assert run(["token", "list", "--db", db]) == 0
     shown = capsys.readouterr().out
     assert made["token"] not in shown
-    assert run(["token", "revoke", made["token"], "--db", db]) == 0
+    assert run(["token", "revoke", made["token"], "--yes", "--db", db]) == 0
     assert capsys.readouterr().out == f"revoked {made['id']}\n"
     (listed,) = printed(capsys, "token", "list", "--db", db)
     assert listed["revokedAt"] is not None
@@ -149,7 +149,8 @@ def test_the_last_line_of_a_new_key_is_the_bare_key(db: str, capsys: Capture) ->
         (["create", "--scope", "everything"], 2, "is no scope"),
         (["create", "--name", "x", "--app", "nobody"], 1, "no such application"),
         (["create", "--name", "x", "--org", "shop"], 2, "An organization is named"),
-        (["revoke", "mbk_000000000000000000000000000"], 1, "no such API key"),
+        (["revoke", "mbk_000000000000000000000000000", "--yes"], 1, "no such API key"),
+        (["revoke", "mbk_000000000000000000000000000"], 2, "give --yes"),
         (["revoke"], 2, "name a key, --app or --org"),
         (["revoke", "mbk_0", "--app", "a"], 2, "not both"),
         (["revoke", "--org", "org_a", "--after", "soon"], 2, "not a duration"),
@@ -185,7 +186,7 @@ def test_keys_on_a_server_are_good_until_they_are_revoked(
     assert status(live_url, made["token"]) == 200
     (listed,) = printed(capsys, "token", "list")
     assert listed["id"] == made["id"]
-    assert run(["token", "revoke", made["id"]]) == 0
+    assert run(["token", "revoke", made["id"], "--yes"]) == 0
     assert status(live_url, made["token"]) == 401
 
 
@@ -193,10 +194,10 @@ def test_an_organizations_tokens_end_on_the_server(
     on_server: str, live_url: str, capsys: Capture, token_of: Callable[..., str]
 ) -> None:
     own, key = token_of(on_server), token(capsys, "--name", "robot")
-    assert run(["token", "revoke", "--org", "org_of_somebody_else"]) == 2
+    assert run(["token", "revoke", "--org", "org_of_somebody_else", "--yes"]) == 2
     assert "name that one" in capsys.readouterr().err
     assert status(live_url, own) == status(live_url, key) == 200
-    assert run(["token", "revoke", "--org", on_server]) == 0
+    assert run(["token", "revoke", "--org", on_server, "--yes"]) == 0
     assert status(live_url, own) == status(live_url, key) == 401
     assert run(["token", "list"]) == 1
     assert "revoked" in capsys.readouterr().err

@@ -189,6 +189,39 @@ class TestSizes:
             raw.send(head + b"X-Large: " + b"x" * 8_000 + b"\r\n\r\n{}")
             assert raw.answer()[0] == 431
 
+    @pytest.mark.parametrize(
+        ("start", "more"),
+        [
+            (b"0\r\n", b"x-more: %s\r\n" % (b"y" * 1_000)),
+            (b"0\r\nx-more: ", b"y" * 1_000),
+            (b"1;more=", b"y" * 1_000),
+            (b"", b"0" * 1_000),
+        ],
+        ids=["trailers", "one trailer", "an extension", "a size"],
+    )
+    @pytest.mark.parametrize("path", [b"/api/v1/app", b"/portal/login"])
+    def test_what_stands_around_a_body_is_bounded(
+        self, bounded: Any, path: bytes, start: bytes, more: bytes
+    ) -> None:
+        with Raw(bounded.url) as raw:
+            raw.socket.sendall(
+                b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+                b"Content-Type: application/x-www-form-urlencoded\r\n\r\n" % path + start
+            )
+            assert not all(raw.send(more) for _ in range(10_000))  # some 10 MB
+        prompt(bounded)
+
+    def test_a_trailer_is_no_header(self, bounded: Any) -> None:
+        trailer = b"Authorization: Bearer %s\r\nX-Request-Id: mine" % bounded.token().encode()
+        with Raw(bounded.url) as raw:
+            raw.socket.sendall(
+                b"POST /api/v1/app HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+                b"Connection: close\r\n\r\n2\r\n{}\r\n0\r\n%s\r\n\r\n" % trailer
+            )
+            status, headers, _body = raw.answer()
+        assert status == 401
+        assert headers["x-request-id"] != "mine"
+
     def test_a_head_within_the_limit_is_taken(self, bounded: Any) -> None:
         headers = {"x-large": "x" * 7_000}
         answer = bounded.client().get("/app", headers=headers)

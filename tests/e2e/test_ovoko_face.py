@@ -14,10 +14,12 @@ from marketbell.control import applications, endpoints
 from marketbell.control.endpoints import EndpointChange
 from marketbell.control.sellers import NewSeller, create_seller
 from marketbell.control.tokens import Principal
+from marketbell.marketplace.ovoko import face_sales
 from marketbell.model import Application
 from marketbell.testing import TestReceiver
 
 OPERATOR = Principal("org_test")
+DAYS = "2020-01-01/2029-12-31"
 PART = {
     "category_id": "55",
     "car_id": "7",
@@ -219,6 +221,14 @@ def test_lists_of_parts_are_pages(seller: Seller) -> None:
     assert seller.post("/v2/get/parts", limit=101)["status_code"] == "R400"
 
 
+def test_parts_are_searched_by_their_codes(seller: Seller) -> None:
+    numbers = [seller.part(manufacturer_code=code) for code in ("8K0 831", "1J0 407", "8K0 999")]
+    found = seller.post("/v2/get/parts", search="8k0", limit="1", page="2")
+    assert [row["id"] for row in found["list"]] == numbers[:1]
+    assert found["pagination"] == {"page": 2, "limit": 1, "total_count": 2}
+    assert seller.post("/v2/get/parts", search="nowhere")["list"] == []
+
+
 def test_orders_by_day_and_by_page(seller: Seller) -> None:
     orders = [
         seller.live.run(seller.market.buy(seller.application, [seller.part()])) for _ in range(3)
@@ -229,6 +239,33 @@ def test_orders_by_day_and_by_page(seller: Seller) -> None:
     assert [row["id"] for row in answer["list"]] == orders[2:]
     assert answer["pagination"] == {"page": 2, "limit": 2, "total_count": 3}
     assert seller.post("/get/orders/2020-01-01/2020-01-02")["list"] == []
+
+
+def test_lists_without_pages_are_whole_or_say_so(
+    seller: Seller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list that ended without a word at its limit would lose events for who catches up by it."""
+    monkeypatch.setattr(face_sales, "ROWS_MAX", 3)
+    numbers = [seller.part() for _ in range(3)]
+    whole = seller.post(f"/get/logs/{DAYS}")
+    assert [row["item_list"] for row in whole["list"]] == [[number] for number in numbers]
+    assert "pagination" not in whole
+    numbers.append(seller.part())
+    refused = seller.post(f"/get/logs/{DAYS}")
+    assert refused["status_code"] == "R400"
+    assert "There are more than 3 rows" in refused["msg"]
+    assert "list" not in refused
+    pages = [seller.post(f"/get/logs/{DAYS}", page=page, limit=3) for page in (1, 2)]
+    rows = [row["item_list"][0] for page in pages for row in page["list"]]
+    assert rows == numbers
+    assert pages[1]["pagination"] == {"page": 2, "limit": 3, "total_count": 4}
+    assert seller.post(f"/get/logs/{DAYS}", page=1)["pagination"]["limit"] == 3
+    assert "limit is not from 1 to 3" in seller.post(f"/get/logs/{DAYS}", limit=4)["msg"]
+    market, application = seller.market, seller.application
+    orders = [seller.live.run(market.buy(application, [number])) for number in numbers]
+    assert seller.post(f"/get/orders/{DAYS}")["status_code"] == "R400"
+    found = seller.post(f"/get/orders/{DAYS}", page="2", limit="3")["list"]
+    assert [row["id"] for row in found] == orders[3:]
 
 
 def test_a_multipart_form_is_read_as_php_sends_it(seller: Seller) -> None:

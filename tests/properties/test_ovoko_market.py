@@ -10,13 +10,13 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from marketbell.dialects.ovoko import PartStatus
+from marketbell.dialects.ovoko import Ovoko, PartStatus
 from marketbell.errors import MarketbellError, MoveRefusedError, NotFoundError
 from marketbell.marketplace.machine import Actor
-from marketbell.marketplace.ovoko import returns
+from marketbell.marketplace.ovoko import orders, returns
 from marketbell.model import Application
 from marketbell.testing import FakeClock
 from support.bazaar import Bazaar, a_part
@@ -197,7 +197,8 @@ class Walk:
         model, market, seller = self.model, self.bazaar.market, self.seller
         if not model.parts:
             return
-        part = chance.choice(sorted(model.parts))
+        back = sorted(model.open) if kind == "set" and chance.random() < 0.7 else ()
+        part = chance.choice(back or sorted(model.parts))
         if kind == "set":
             likely = [PartStatus(one) for one in SELLERS.get(model.parts[part], ())]  # type: ignore[call-arg]
             every = list(PartStatus)
@@ -278,22 +279,24 @@ def bazaar(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> 
 
 KINDS: Final = (
     *["import"] * 5,
-    *["set"] * 2,
+    *["set"] * 3,
     "integrate",
     *["buy"] * 2,
     "cancel",
     *["complete"] * 3,
     *["give_back"] * 6,
-    "hand_in",
+    *["hand_in"] * 2,
     "think_again",
 )
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+@example(seed=1, length=300)
+@example(seed=2, length=300)
 @given(seed=st.integers(0, 2**32), length=st.integers(10, 120))
 def test_state_and_events_are_as_foretold(
     runner: asyncio.Runner, bazaar: Bazaar, seed: int, length: int
@@ -305,18 +308,20 @@ def test_state_and_events_are_as_foretold(
             await walk.step(kind, chance)
         await walk.check()
         reached.update(walk.model.returns.values())
+        reached.update(walk.model.orders.values())
+        reached.update(walk.model.parts.values())
         reached.update(str(kind) for kind, _about in walk.expected)
 
     runner.run(play())
 
 
 def test_the_stories_go_far_enough() -> None:
+    """The fixed examples alone come to every state of every machine, and to every event."""
     assert reached.keys() >= {
-        "New",
-        "Received",
-        "Accepted",
-        "Cancelled",
-        "order.cancelled",
+        *PartStatus,
+        *orders.OrderStatus,
+        *returns.ReturnStatus,
+        *Ovoko().catalogue,
         "joined",
     }
 

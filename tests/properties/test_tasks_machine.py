@@ -138,7 +138,12 @@ class TasksMachine(RuleBasedStateMachine):
             endpoint_id=self.endpoint.id,
             selection=Selection(until=self.now + 1),
         )
-        made = cast(Task, self.run(self.store.create_task(draft, now=self.now, running_max=99)))
+        work = self.store.create_task(draft, now=self.now, running_max=99)
+        if not self.enabled:
+            with pytest.raises(ConflictError, match="disabled"):
+                self.run(work)
+            return
+        made = cast(Task, self.run(work))
         self.tasks[made.id] = made
 
     @rule()

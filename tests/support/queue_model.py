@@ -10,9 +10,6 @@ from marketbell.store.base import Birth
 Pair = tuple[int, int]
 """Message and endpoint."""
 
-_REVIVED = 1_000
-"""How far above the recorded claims those of a resend begin."""
-
 
 class Duty:
     """One delivery."""
@@ -25,8 +22,6 @@ class Duty:
         self.due_at = birth.due_at
         self.lease_until: Instant = 0
         self.claim_number = 0
-        self.recorded_claim: int | None = None
-        """The highest claim number of an attempt on record."""
         self.attempt_count = 0
         self.lost_count = 0
         self.parked = False
@@ -57,10 +52,6 @@ class Duty:
         if self.ended is not DeliveryState.DELIVERED:
             self.ended = state
         self.ended_count += attempts
-
-    def note(self, claim_number: int) -> None:
-        """An attempt of this claim is on record."""
-        self.recorded_claim = max(claim_number, self.recorded_claim or 0)
 
 
 class QueueModel:
@@ -132,7 +123,6 @@ class QueueModel:
             duty.due_at = now
             duty.lost_count += 1
             duty.parked = duty.lost_count >= lost_max
-            duty.note(duty.claim_number)
         self.lost += count
         return count
 
@@ -142,7 +132,6 @@ class QueueModel:
             return
         self.attempts.add(attempt_id)
         duty = self.duties[claim.message.id, claim.endpoint_id]
-        duty.note(claim.claim_number)
         if verdict is None:
             return
         if verdict.state is DeliveryState.DELIVERED:
@@ -180,9 +169,6 @@ class QueueModel:
         duty = self.duties[pair]
         if duty.state is DeliveryState.SENDING:
             return
-        if not duty.open:
-            recorded = duty.recorded_claim
-            duty.claim_number = 0 if recorded is None else recorded + _REVIVED
         duty.state = DeliveryState.PENDING
         duty.due_at = now
         duty.attempt_count = duty.lost_count = 0

@@ -40,6 +40,7 @@ class Program:
 
     def __init__(self, name: str, command: list[str], *, old: bool) -> None:
         self.name = name
+        self.command = command
         self.old = old
         self._process = subprocess.Popen(
             command,
@@ -119,7 +120,8 @@ class Sdk:
         )
 
     def _written(self, name: str, body: Json) -> Json:
-        if self.program.old and "endpoint." in name and "eventTypes" in body:
+        written = name.rsplit(".", 1)[-1] in {"create", "upsert", "patch"}
+        if self.program.old and "endpoint." in name and written and "eventTypes" in body:
             renamed = dict(body)
             renamed["filterTypes"] = renamed.pop("eventTypes")
             return renamed

@@ -77,9 +77,44 @@ def bomb(levels: int) -> str:
         "? [1]\n: 2",
         "\x00",
         "a: \t- b",
+        "[" * 1_000_000,
+        "{a: " * 200_000,
+        "- " * 200_000,
+        "a: 1\nb: 2\na: 3",
+        "1: a\n'1': b",
+        "a: 1e999",
+        "a: !!int 1:1",
+        "a: !!int 0x10",
+        "a: !!float .inf",
+        "a: !!timestamp 2001-01-01",
+        "a: *b",
     ],
     ids=lambda text: text[:20],
 )
 def test_what_is_no_plain_document_is_refused(text: str) -> None:
     with pytest.raises(PlainYamlError):
         read(text)
+
+
+def test_tags_that_multiply_are_refused_before_they_do() -> None:
+    """Loaders write out a merge of merges: with seven levels of ten, ten million pairs."""
+    lines = ["a0: &a0 {x: 1}"]
+    for level in range(1, 9):
+        inner = ", ".join([f"*a{level - 1}"] * 10)
+        lines.append(f"a{level}: &a{level} {{!!merge <<: [{inner}]}}")
+    with pytest.raises(PlainYamlError):
+        read("\n".join(lines))
+
+
+def test_a_tag_says_what_a_scalar_is() -> None:
+    assert read("a: !!str 1\nb: ! 2\nc: !!float 3\nd: '4'\ne: !!map {}") == {
+        "a": "1",
+        "b": "2",
+        "c": 3.0,
+        "d": "4",
+        "e": {},
+    }
+
+
+def test_an_empty_text_is_null() -> None:
+    assert read("") is None

@@ -25,7 +25,7 @@ from marketbell.api.reference import files
 from marketbell.api.routes import by_path, documented, operations
 from marketbell.api.wire import NOTHING
 from marketbell.clock import Clock
-from marketbell.control.origins import Peer, Sources, origin_of
+from marketbell.control.origins import Peer, Sources, headers_of, origin_of
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
 from marketbell.delivery.intake import Intake
@@ -168,14 +168,12 @@ class Api:
         return answer, request_id
 
     async def _publish(self, application: str, scope: Scope, receive: Receive, send: Send) -> None:
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers = headers_of(scope["headers"])
         request_id = self._request_ids.of(headers)
         try:
             principal = await self.guard.caller(scope["client"], headers)
             publishing.RULE.check(principal)
-            body = await read_body(
-                receive, self.body_max, headers, within_s=self.limits.request_s
-            )
+            body = await read_body(receive, self.body_max, headers, within_s=self.limits.request_s)
             if body is None:
                 return
             answer = await publishing.publish(
@@ -223,7 +221,7 @@ class Api:
         self, by_method: dict[str, Operation], scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Serve a request whose path has these operations."""
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers = headers_of(scope["headers"])
         request_id = self._request_ids.of(headers)
         try:
             answer = await self._answer(by_method, scope, receive, headers, request_id)

@@ -108,24 +108,28 @@ def shown(application: Application) -> ApplicationOut:
     )
 
 
-def _rendered(made: object) -> bytes:
-    return msgspec.json.encode(shown(cast("Application", made)))
-
-
 async def _create(call: Call) -> Answer:
     change = _IN(call.body).change()
-    once = call.once(_rendered)
-    new = True
-    made: Application | Repeated
+    once = call.once(lambda made: _kept(*_as_pair(made)))
+    made: Application | tuple[Application, bool] | Repeated
     if call.query.flag("get_if_exists"):
-        made, new = await applications.get_or_create(
-            call.services, call.principal, change, once=once
-        )
+        made = await applications.get_or_create(call.services, call.principal, change, once=once)
     else:
         made = await applications.create(call.services, call.principal, change, once=once)
     if isinstance(made, Repeated):
-        return Answer(201, made.answer)
-    return answer_of(shown(made), 201 if new else 200)
+        return Answer(int(made.answer[:3]), made.answer[3:])
+    application, new = _as_pair(made)
+    return answer_of(shown(application), 201 if new else 200)
+
+
+def _as_pair(made: object) -> tuple[Application, bool]:
+    """What was made or found, and whether it is new."""
+    return cast("tuple[Application, bool]", made if isinstance(made, tuple) else (made, True))
+
+
+def _kept(application: Application, new: bool) -> bytes:
+    """An answer as a repeated request gets it, its status before it."""
+    return (b"201" if new else b"200") + msgspec.json.encode(shown(application))
 
 
 async def _list(call: Call) -> Answer:

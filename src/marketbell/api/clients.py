@@ -35,6 +35,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         """Whether it is inside of a message's head."""
         self._head_bytes = 0
+        self._between_bytes = 0
+        """What came of a body since its last byte: sizes of chunks, their extensions, trailers."""
         self._waits_since: float | None = None
         """When the head or the body that is still coming began."""
         self._unread_since: float | None = None
@@ -55,8 +57,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._waits_since is None and not self._within:
             self._waits_since = self.loop.time()
         in_head = self._in_head
+        self._between_bytes += len(data)
         super().data_received(data)
-        if self._in_head and in_head:
+        if self._within and not self._in_head:
+            if self._between_bytes > self.app.limits.head_bytes:
+                self._cut_body()
+        elif self._in_head and in_head:
             # What came before in the chunk that began it is counted when the head is whole.
             self._head_bytes += len(data)
             if self._head_bytes > self.app.limits.head_bytes:
@@ -73,6 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The parser has seen a whole head."""
         self._in_head = False
+        self._between_bytes = 0
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > self.app.limits.head_bytes:
             self._refuse_head()
@@ -81,8 +88,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._waits_since = self.loop.time()
         super().on_headers_complete()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """The parser has seen a header; a trailer is none (RFC 9110, section 6.5.1) and is dropped."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_body(self, body: bytes) -> None:
         """The parser has seen a part of a body."""
+        self._between_bytes = 0
         if not self._refused:
             super().on_body(body)
 
@@ -145,6 +158,13 @@ class BoundedProtocol(HttpToolsProtocol):
                 ("request",), f"The request line and headers are larger than {limit} bytes."
             )
         )
+
+    def _cut_body(self) -> None:
+        """End a request with more around its body than a head may have; answered if it was not yet."""
+        if self.cycle is None or self.cycle.response_started:
+            self.transport.close()
+        else:
+            self._refuse_head()
 
     def _refuse(self, fault: MarketbellError) -> None:
         """Answer ahead of the API and close; what else comes is not looked at."""

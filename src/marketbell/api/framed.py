@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Route
 
 from marketbell.api.answers import (
     REQUEST_ID,
@@ -14,7 +14,9 @@ from marketbell.api.answers import (
     RequestIds,
     Scope,
     Send,
+    send_answer,
 )
+from marketbell.api.problems import not_allowed
 
 NAME: Final = "request_id"
 """Where the request's id stands in the ASGI scope."""
@@ -35,6 +37,10 @@ class Framed(BaseRoute):
         """Serve it, with the headers added to the answer."""
         request_id = self._request_ids.of(dict(scope["headers"]))
         scope[NAME] = request_id
+        methods = self._route.methods if isinstance(self._route, Route) else None
+        if methods and scope["method"] not in methods:
+            await send_answer(send, not_allowed(tuple(sorted(methods))), request_id)
+            return
 
         async def framed(event: Event) -> None:
             if event["type"] == "http.response.start":

@@ -14,6 +14,7 @@ from marketbell.control.gate import Gate, GateLimits
 from marketbell.control.origins import Peer, Sources
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal, TokenKey
+from marketbell.errors import AuthenticationError, NotFoundError
 
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
@@ -48,7 +49,8 @@ class Guard:
         The caller of an operation, if it may: told before anything of the body is looked at.
 
         Raises as `caller` does, ForbiddenError, and NotFoundError if the operation takes a body
-        and its path names an application that is not the caller's.
+        and its path names an application that is not the caller's. A token of an application
+        that was deleted is good for nothing (AuthenticationError).
         """
         if operation.access is Access.NOBODY:
             return _NOBODY
@@ -58,4 +60,13 @@ class Guard:
         made_here = operation.makes_application and not ids.is_id(ids.APPLICATION, ref or "")
         if ref is not None and operation.method in WITH_BODY and not made_here:
             await applications.get(self._services, principal, ref)
+        if ref is None and principal.application is not None:
+            await self._check_there(principal, principal.application)
         return principal
+
+    async def _check_there(self, principal: Principal, application: str) -> None:
+        """Return if the application of a token is still there, where no path names it."""
+        try:
+            await applications.get(self._services, principal, application)
+        except NotFoundError:
+            raise AuthenticationError("The application of this token has been deleted.") from None

@@ -146,11 +146,16 @@ async def _create(call: Call) -> Answer:
 
 
 def _once(call: Call) -> Once | None:
-    """The mark of this caller alone: the answer is a secret that another one may not repeat."""
+    """
+    The mark of this caller alone: the answer is a secret that another one may not repeat.
+
+    Signed tokens of one organization are one caller only as far as they may do the same.
+    """
     if call.idempotency_key is None:
         return None
     principal = call.principal
-    digest = digest_of(b"\0".join((call.body, principal.actor.encode())))
+    scopes = "*" if principal.scopes is None else " ".join(sorted(principal.scopes))
+    digest = digest_of(b"\0".join((call.body, principal.actor.encode(), scopes.encode())))
     return Once(
         mark(principal.organization, call.url_path, call.idempotency_key, digest), _rendered
     )

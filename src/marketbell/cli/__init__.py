@@ -10,10 +10,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from cyclopts import App
+
+_GROUPS: Final = {
+    "application": "Applications: one for each seller.",
+    "endpoint": "Endpoints: where an application's messages go.",
+    "event-type": "Event types of your own, with their schemas.",
+    "message": "Messages: publish, look for, follow, send again.",
+    "attempt": "Attempts: what was sent, and what was answered.",
+    "task": "Background tasks: replays and other long work.",
+    "audit": "The audit log: who changed what.",
+}
+"""The groups over the management API; each has a module of its name."""
 
 
 def build_app() -> App:
@@ -51,10 +62,23 @@ def build_app() -> App:
         name="secrets",
         help="The key that endpoints' secrets are sealed with.",
     )
+    for name, text in _GROUPS.items():
+        module = name.replace("-", "_")
+        app.command(f"marketbell.cli.{module}:{module}_app", name=name, help=text)
     app.command(
         "marketbell.cli.catalogue:catalogue_app",
         name="catalogue",
         help="What each dialect's events look like.",
+    )
+    app.command(
+        "marketbell.cli.sandbox:sandbox_app",
+        name="sandbox",
+        help="Both marketplaces, alive, to test a seller's software with.",
+    )
+    app.command(
+        "marketbell.cli.completion:completion",
+        name="completion",
+        help="Print the script by which a shell completes commands.",
     )
     app.command("marketbell.cli.version:version", name="version", help="Print the version.")
     app.register_install_completion_command(help="Install completion for your shell.")

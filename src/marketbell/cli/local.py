@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import functools
-
 from marketbell.cli.options import settings_of
 from marketbell.settings import Settings, secrets_file
 
-
-@functools.cache
-def _settings() -> Settings:
-    return settings_of({}, None)
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not listened on here
 
 
-def local_url() -> str:
-    """Where it listens."""
-    settings = _settings()
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-
-
-def local_token() -> str | None:
+def here(*, signing: bool) -> tuple[str, str | None]:
     """
-    A token of the default organization, signed with the server's own secret.
+    Where it listens and, if one is to be signed, a token of the default organization.
 
-    None if that cannot be had here: no file is made.
+    The token is None if the server's secret cannot be had here; no file is made.
     """
-    settings = _settings()
-    file = secrets_file(settings)
-    if settings.jwt_asymmetric or (not settings.jwt_secret and (file is None or not file.exists())):
+    settings = settings_of({}, None)
+    host = _EVERYWHERE.get(settings.host, settings.host)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    return url, _signed(settings) if signing else None
+
+
+def _signed(settings: Settings) -> str | None:
+    if settings.jwt_asymmetric:
+        return None
+    if not settings.jwt_secret and not secrets_file(settings).exists():
         return None
     from marketbell.cli.credentials import DEFAULT_ORGANIZATION, signed
     from marketbell.clock import SystemClock

@@ -26,7 +26,6 @@ TIMEOUT_S: Final = 30.0
 
 _ERRORS: Final[Mapping[int, type[MarketbellError]]] = {
     400: LimitReachedError,
-    401: AuthenticationError,
     403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
@@ -76,15 +75,25 @@ class Remote:
         *,
         query: Mapping[str, str | int | bool] | None = None,
         body: object = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         """
         The JSON of the answer, None if it has none; `path` is below `/api/v1`.
+
+        A body of bytes is sent as it stands, any other as JSON.
 
         Raises the error that the server tells, with its own words, and UnavailableError if it
         cannot be reached, answers 5xx or is no Marketbell.
         """
         try:
-            answer = self._client.request(method, path, params=query, json=body)
+            if isinstance(body, bytes):
+                answer = self._client.request(
+                    method, path, params=query, content=body, headers=headers
+                )
+            else:
+                answer = self._client.request(
+                    method, path, params=query, json=body, headers=headers
+                )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnavailableError(
                 f"{self.url} cannot be reached ({error}); is the server up, and MARKETBELL_URL right?"
@@ -107,6 +116,10 @@ class Remote:
             first = detail[0]
             return InvalidError(tuple(first.get("loc", ())), str(first.get("msg", detail)))
         said = str(detail or f"{self.url} answered {status}.")
+        if status == 401:
+            return AuthenticationError(
+                f"{said} Set MARKETBELL_TOKEN to a good one; `marketbell token create` makes one."
+            )
         if status == 413:
             return TooLargeError(("body",), said)
         return _ERRORS.get(status, UnavailableError if status >= 500 else MarketbellError)(said)

@@ -7,13 +7,19 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec, TypeAlias
-
-from cyclopts import Group, Parameter
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeAlias
 
 from marketbell.cli.exits import Exit
 from marketbell.cli.options import JsonFlag
-from marketbell.cli.tables import Column, Thing, print_json, print_json_list, print_table, print_thing
+from marketbell.cli.parameters import Token, Url
+from marketbell.cli.tables import (
+    Column,
+    Thing,
+    print_json,
+    print_json_list,
+    print_table,
+    print_thing,
+)
 from marketbell.errors import AuthenticationError, InvalidError
 
 if TYPE_CHECKING:
@@ -25,24 +31,6 @@ Query: TypeAlias = Mapping[str, str | int | bool | None]
 
 _PAGE: Final = 250
 _LIMIT: Final = 50
-_GROUP: Final = Group("Server", sort_key=9)
-
-Url = Annotated[
-    str | None,
-    Parameter(help="The server; else MARKETBELL_URL, else the one on this machine.", group=_GROUP),
-]
-Token = Annotated[
-    str | None,
-    Parameter(help="A token or API key; better in MARKETBELL_TOKEN, which ps does not show.",
-              group=_GROUP),
-]  # fmt: skip
-Limit = Annotated[int | None, Parameter(help="How many to list; 50 if left out.")]
-All = Annotated[bool, Parameter(name="--all", negative="", help="List all there are.")]
-Yes = Annotated[bool, Parameter(negative="", help="Do not ask; needed where nobody can answer.")]
-Since = Annotated[
-    str | None, Parameter(help="Only from then on: 2h, 7d, or 2026-11-21T09:30:00Z.")
-]
-Until = Annotated[str | None, Parameter(help="Only before then, written like --since.")]
 
 
 class Shell:
@@ -53,16 +41,22 @@ class Shell:
         self._token = token or os.environ.get("MARKETBELL_TOKEN")
         self.as_json = as_json
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether a server was named, by an option or the environment."""
+        return self._url is not None
+
     @cached_property
     def remote(self) -> Remote:
         """The server. AuthenticationError if there is no token for it."""
         from marketbell.cli.remote import Remote
 
         url, token = self._url, self._token
-        if url is None or token is None:
-            from marketbell.cli.local import local_token, local_url
+        if url is None:
+            from marketbell.cli.local import here
 
-            url, token = url or local_url(), token or (local_token() if url is None else None)
+            url, own = here(signing=token is None)
+            token = token or own
         if token is None:
             raise AuthenticationError(
                 f"There is no token for {url}: set MARKETBELL_TOKEN or give --token;"
@@ -161,22 +155,6 @@ class Shell:
         """Say something beside the answer, on stderr."""
         print(f"marketbell: {sentence}", file=sys.stderr)
 
-    def sure(self, question: str, *, yes: bool) -> bool:
-        """
-        Whether it is to be done: with --yes, or if whoever sits there says so.
-
-        InvalidError where there is nobody to ask.
-        """
-        if yes:
-            return True
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise InvalidError(("yes",), f"{question} There is nobody to ask; give --yes.")
-        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().lower() in {"y", "yes"}:
-            return True
-        self.note("nothing was done")
-        return False
-
 
 def in_shell(command: Callable[Concatenate[Shell, P], int]) -> Callable[P, int]:
     """
@@ -191,7 +169,7 @@ def in_shell(command: Callable[Concatenate[Shell, P], int]) -> Callable[P, int]:
         given = {name: options.pop(name, None) for name in ("url", "token")}
         shell = Shell(**given, as_json=options.pop("json", False))
         try:
-            return command(shell, *args, **options)  # type: ignore[arg-type]
+            return command(shell, *args, **options)
         finally:
             shell.close()
 
@@ -223,8 +201,6 @@ def path_of(*parts: str) -> str:
 def given(**fields: object) -> dict[str, object]:
     """A body of the fields that were given."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
 
 
 def _given(query: Query | None) -> dict[str, str | int | bool]:

@@ -10,8 +10,10 @@ from typing import Annotated, Final
 import msgspec
 from cyclopts import App, Parameter
 
+from marketbell.cli.asking import sure
 from marketbell.cli.credentials import DEFAULT_ORGANIZATION, Credentials, Key, with_credentials
 from marketbell.cli.options import JsonFlag, settings_of
+from marketbell.cli.parameters import Yes
 from marketbell.errors import InvalidError
 from marketbell.settings import BadValueError, read_duration
 
@@ -127,6 +129,7 @@ def revoke(
         str | None,
         Parameter(help="How long they are still good, such as 1h; not at all if left out."),
     ] = None,
+    yes: Yes = False,
     db: Database = None,
     config: Config = None,
     json: JsonFlag = False,
@@ -141,6 +144,9 @@ def revoke(
     if key is None and app is None and org is None:
         raise InvalidError(("key",), "name a key, --app or --org")
     after_s = _seconds(after)
+    what = f"the key {key[:_KEY_LENGTH]}" if key is not None else f"every key of {app or org}"
+    if not sure(f"Revoke {what} for good?", yes=yes):
+        return 1
     what = app or org or ""
 
     def end(where: Credentials) -> None:

@@ -153,7 +153,7 @@ def _granted(principal: Principal, wanted: tuple[str, ...] | None) -> tuple[str,
     if wanted is None:
         if principal.scopes is None:
             return None
-        wanted = tuple(principal.scopes)
+        wanted = tuple(scope for scope in SCOPES if scope in principal.scopes)
     check_scopes(wanted, ("body", "scopes"))
     if not wanted:
         raise InvalidError(("body", "scopes"), "The list is empty; name a scope, or leave it out")

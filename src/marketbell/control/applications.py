@@ -46,19 +46,14 @@ async def create(
 
 async def get_or_create(
     services: Services, principal: Principal, change: ApplicationChange, *, once: Once | None = None
-) -> tuple[Application | Repeated, bool]:
-    """The application that has this uid, else a new one; and whether it is new."""
-    draft = draft_of(services, change, None)
-    if draft.uid is None:
-        return await create(services, principal, change, once=once), True
-    try:
-        return await services.store.application(principal.organization, draft.uid), False
-    except NotFoundError:
-        pass
-    try:
-        return await create(services, principal, change, once=once), True
-    except ConflictError:  # another request made it in between
-        return await services.store.application(principal.organization, draft.uid), False
+) -> tuple[Application, bool] | Repeated:
+    """The application that has this uid, else a new one; and whether it is new. `once` renders both."""
+    return await services.store.get_or_create_application(
+        principal.organization,
+        draft_of(services, change, None),
+        now=services.clock.now(),
+        once=once,
+    )
 
 
 async def get(services: Services, principal: Principal, ref: str) -> Application:
@@ -103,7 +98,10 @@ async def replace(
         raise InvalidError(
             ("body", "uid"), f"The uid must be the one in the path, {ref[:64]!r}, or left out"
         )
-    made = await create(services, principal, whole)
+    try:
+        made = await create(services, principal, whole)
+    except ConflictError:  # another request made it in between
+        return await amend(services, principal, ref, whole), False
     if isinstance(made, Repeated):
         raise ConflictError("The request was made before.")
     return made, True

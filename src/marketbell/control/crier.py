@@ -7,6 +7,8 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from marketbell.control.drafts import MessageDraft
 from marketbell.control.operational import APPLICATION, payload
 from marketbell.control.publishing import Publisher
@@ -22,6 +24,13 @@ _LOOK_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 
 
+class _Stuck(msgspec.Struct, frozen=True):
+    """An organization that could not be told: how long it rests, and until when."""
+
+    rest_s: float
+    until_s: float
+
+
 class Crier:
     """
     Follows the notices of a store.
@@ -35,6 +44,8 @@ class Crier:
         self._publisher = publisher
         self._bell = asyncio.Event()
         self._stopping = False
+        self._stuck: dict[str, _Stuck] = {}
+        """Organizations that could not be told when they were last tried."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -53,18 +64,35 @@ class Crier:
         self._bell.set()
 
     async def look(self) -> int:
-        """Publish what waits, up to a bound; how many notices are dealt with."""
-        waiting = await self._store.notices(_AT_ONCE)
+        """
+        Publish what waits, up to a bound; how many notices are dealt with.
+
+        An organization that cannot be told holds up no other: it is tried again later and later.
+        """
+        now_s = asyncio.get_running_loop().time()
+        but = [name for name, stuck in self._stuck.items() if stuck.until_s > now_s]
+        waiting = await self._store.notices(_AT_ONCE, but=but)
         by_organization: dict[str, list[WaitingNotice]] = {}
         for notice in waiting:
             by_organization.setdefault(notice.organization, []).append(notice)
         dealt = 0
         for organization, notices in by_organization.items():
-            done = await self._publish(organization, notices)
+            try:
+                done = await self._publish(organization, notices)
+            except MarketbellError as fault:  # such as a secret that no key opens
+                self._put_off(organization, now_s)
+                _log.warning("operational messages wait", extra={"reason": str(fault)})
+                continue
+            self._stuck.pop(organization, None)
             if done:
                 await self._store.drop_notices(done)
             dealt += len(done)
         return dealt
+
+    def _put_off(self, organization: str, now_s: float) -> None:
+        before = self._stuck.get(organization)
+        rest_s = _LOOK_S if before is None else min(_LONGEST_PAUSE_S, 2 * before.rest_s)
+        self._stuck[organization] = _Stuck(rest_s, now_s + rest_s)
 
     async def _publish(
         self, organization: str, notices: Sequence[WaitingNotice]

@@ -45,6 +45,8 @@ class EndpointChange(msgspec.Struct, frozen=True, kw_only=True):
     event_types: tuple[str, ...] | UnsetType | None = UNSET
     types_field: str = "eventTypes"
     """What the caller calls `event_types`: SDKs before 2.0 say filterTypes."""
+    types_known: frozenset[str] = frozenset()
+    """Event types that there are beside those of the catalogues and of the organization."""
     channels: tuple[str, ...] | UnsetType | None = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
     """With the keys `marketbell.*`."""
@@ -85,6 +87,13 @@ async def create(
             endpoints_max=services.settings.endpoints_per_application_max,
             once=once,
         )
+
+
+async def check(
+    services: Services, principal: Principal, application: Application, change: EndpointChange
+) -> None:
+    """Return if such an endpoint may be made in such an application, whether that is there or not."""
+    await _draft(services, principal, application, change, None)
 
 
 async def get(services: Services, principal: Principal, application_ref: str, ref: str) -> Endpoint:
@@ -135,7 +144,10 @@ async def replace(
         raise InvalidError(
             ("body", "uid"), f"The uid must be the one in the path, {ref[:64]!r}, or left out"
         )
-    made = await create(services, principal, application_ref, whole)
+    try:
+        made = await create(services, principal, application_ref, whole)
+    except ConflictError:  # another request made it in between
+        return await amend(services, principal, application_ref, ref, whole), False
     if isinstance(made, Repeated):
         raise ConflictError("The request was made before.")
     return made, True
@@ -262,7 +274,7 @@ async def _check_known(
     ]
     unknown = []
     for name in dict.fromkeys(change.event_types or ()):
-        if name in kept or any(name in catalogue for catalogue in known):
+        if name in kept or name in change.types_known or any(name in one for one in known):
             continue
         try:
             found = await services.store.event_type(application.organization, name)

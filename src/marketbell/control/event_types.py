@@ -57,11 +57,10 @@ async def create(
             return await services.store.create_event_type(
                 made, limit=services.settings.event_types_max, once=once
             )
-    except ConflictError:
-        live = await services.store.event_type(principal.organization, name)
-        if live.archived:
-            raise
-        raise _exists(name) from None
+    except ConflictError as fault:
+        if await _is_live(services, principal, name):
+            raise _exists(name) from None
+        raise fault from None  # the key came before with another body
     finally:
         services.schemas.forget(principal.organization, name)
 
@@ -221,9 +220,19 @@ def turn_of(organization: str) -> tuple[str, str]:
     return ("event types", organization)
 
 
+async def _is_live(services: Services, principal: Principal, name: str) -> bool:
+    try:
+        found = await services.store.event_type(principal.organization, name)
+    except NotFoundError:
+        return False
+    return not found.archived
+
+
 async def _put(services: Services, draft: EventType) -> None:
     try:
-        await services.store.put_event_types([draft], limit=services.settings.event_types_max)
+        await services.store.put_event_types(
+            [draft], now=draft.updated_at, limit=services.settings.event_types_max
+        )
     finally:
         services.schemas.forget(draft.organization, draft.name)
 

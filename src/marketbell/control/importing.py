@@ -11,6 +11,7 @@ import msgspec
 from marketbell.control import event_types, openapi
 from marketbell.control.event_types import EventTypeChange
 from marketbell.control.openapi import Webhook
+from marketbell.control.payloads import check_twice
 from marketbell.control.services import Services
 from marketbell.control.shapes import Field, check_event_type
 from marketbell.control.tokens import Principal
@@ -50,14 +51,12 @@ async def import_openapi(
     those that it does not have are archived, with `dry_run` nothing is changed. `once` renders
     an Imported. InvalidError with the place in the document; LimitReachedError.
     """
-    field: Field = ("body", "spec")
-    if isinstance(document, str):
-        field = ("body", "specRaw")
-        document = await asyncio.to_thread(_parsed, document, field)
-    found = _found(document, field)
+    found = await asyncio.to_thread(_found, document)
     async with services.turns.turn(event_types.turn_of(principal.organization)):
         present = await _present(services, principal)
-        result = _compared(services, principal, found, present, replace_all=replace_all)
+        result = await asyncio.to_thread(
+            _compared, services, principal, found, present, replace_all=replace_all
+        )
         if dry_run:
             return result
         archived = [
@@ -68,6 +67,7 @@ async def import_openapi(
         try:
             repeated = await services.store.put_event_types(
                 [*result.changed, *archived],
+                now=services.clock.now(),
                 limit=services.settings.event_types_max,
                 once=mark,
             )
@@ -77,7 +77,11 @@ async def import_openapi(
     return repeated or result
 
 
-def _found(document: Mapping[str, Any], field: Field) -> dict[str, Webhook]:
+def _found(document: Mapping[str, Any] | str) -> dict[str, Webhook]:
+    field: Field = ("body", "spec")
+    if isinstance(document, str):
+        field = ("body", "specRaw")
+        document = _parsed(document, field)
     found: dict[str, Webhook] = {}
     for webhook in openapi.webhooks(document, field):
         check_event_type(webhook.name, (*field, "webhooks", webhook.name[:64]))
@@ -159,6 +163,8 @@ def _parsed(text: str, field: Field) -> Mapping[str, Any]:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         value = _from_yaml(text, field)
+    else:
+        check_twice(text.encode(), field)
     if not isinstance(value, dict):
         raise InvalidError(field, "The document is not an object")
     return value

@@ -17,6 +17,16 @@ _METHODS: Final = ("post", "put", "patch", "delete", "get")
 _SCHEMAS: Final = "#/components/schemas/"
 _HOPS_MAX: Final = 16
 _DEPTH_MAX: Final = 64
+_VALUES_MAX: Final = 100_000
+"""Values of all schemas of a document, each with every component that it leads to."""
+_BYTES_MAX: Final = 8_000_000
+"""The same in bytes of JSON."""
+_NAMED: Final = frozenset(
+    {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
+)
+"""Where the keys are names of a caller's own, and the values schemas."""
+_VERBATIM: Final = frozenset({"const", "default", "enum", "example", "examples"})
+"""Where values stand that are no schemas."""
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +69,7 @@ class _Reader:
         self._document = document
         self._field = field
         self._adapt = adapt
+        self._values = self._bytes = 0
 
     def webhook(self, name: str, item: Any, place: Field) -> Webhook:
         path = self._followed(item, place)
@@ -93,7 +104,11 @@ class _Reader:
         examples = [*self._examples(media, (*place, "content", kind))]
         if examples and "examples" not in schema:
             schema["examples"] = examples
-        return msgspec.json.encode(schema)
+        encoded = msgspec.json.encode(schema)
+        self._bytes += len(encoded)
+        if self._bytes > _BYTES_MAX:
+            raise _too_much(place, _BYTES_MAX, "bytes")
+        return encoded
 
     def _examples(self, media: dict[str, Any], place: Field) -> Iterator[Any]:
         if "example" in media:
@@ -110,41 +125,69 @@ class _Reader:
         wanted: dict[str, None] = {}
         root = self._rewritten(_object(schema, place), wanted, place)
         found: dict[str, Any] = {}
-        while len(found) < len(wanted):
-            name = next(name for name in wanted if name not in found)
+        queue = list(wanted)
+        while queue:
+            name = queue.pop()
             where = (*self._field, "components", "schemas", name)
-            found[name] = self._rewritten(self._component(name, place), wanted, where)
+            more: dict[str, None] = {}
+            found[name] = self._rewritten(self._component(name, place), more, where)
+            queue += [one for one in more if one not in wanted]
+            wanted.update(more)
         if not found:
             return dict(root)
-        return {**root, "$defs": {**_object(root.get("$defs", {}), place), **found}}
+        kept = {name: found[name] for name in wanted}
+        return {**root, "$defs": {**_object(root.get("$defs", {}), place), **kept}}
 
     def _component(self, name: str, place: Field) -> Any:
-        schemas = self._document.get("components", {}).get("schemas", {})
+        where = (*self._field, "components")
+        components = _object(self._document.get("components", {}), where)
+        schemas = _object(components.get("schemas", {}), (*where, "schemas"))
         if name not in schemas:
             raise InvalidError(place, f"The document has no schema {_SCHEMAS + name!r}")
         return schemas[name]
 
     def _rewritten(self, node: Any, wanted: dict[str, None], place: Field, depth: int = 0) -> Any:
-        if depth > _DEPTH_MAX:
-            raise InvalidError(place, "The schema is nested too deep; flatten it")
+        """A schema, or a list of schemas, in the words of JSON Schema."""
+        self._count(place, depth)
         if isinstance(node, list):
             return [self._rewritten(one, wanted, place, depth + 1) for one in node]
         if not isinstance(node, dict):
             return node
-        made = {
-            key: self._rewritten(value, wanted, place, depth + 1) for key, value in node.items()
-        }
-        reference = node.get("$ref")
-        if isinstance(reference, str) and not reference.startswith("#/$defs/"):
-            if not reference.startswith(_SCHEMAS):
-                raise InvalidError(
-                    place,
-                    f"`$ref` {reference[:128]!r} leads out of {_SCHEMAS!r}; put the schema there",
-                )
-            name, slash, rest = reference.removeprefix(_SCHEMAS).partition("/")
-            wanted[name.replace("~1", "/").replace("~0", "~")] = None
-            made["$ref"] = f"#/$defs/{name}{slash}{rest}"
+        made: dict[str, Any] = {}
+        for key, value in node.items():
+            if key in _VERBATIM:
+                made[key] = value
+            elif key in _NAMED and isinstance(value, dict):
+                self._count(place, depth + 1)
+                made[key] = {
+                    name: self._rewritten(one, wanted, place, depth + 2)
+                    for name, one in value.items()
+                }
+            else:
+                made[key] = self._rewritten(value, wanted, place, depth + 1)
+        self._lead(made, wanted, place)
         return self._adapt(made)
+
+    def _lead(self, made: dict[str, Any], wanted: dict[str, None], place: Field) -> None:
+        """Let the `$ref` of a schema lead to where its target will stand."""
+        reference = made.get("$ref")
+        if not isinstance(reference, str) or reference.startswith("#/$defs/"):
+            return
+        if not reference.startswith(_SCHEMAS):
+            raise InvalidError(
+                place,
+                f"`$ref` {reference[:128]!r} leads out of {_SCHEMAS!r}; put the schema there",
+            )
+        name, slash, rest = reference.removeprefix(_SCHEMAS).partition("/")
+        wanted[name.replace("~1", "/").replace("~0", "~")] = None
+        made["$ref"] = f"#/$defs/{name}{slash}{rest}"
+
+    def _count(self, place: Field, depth: int) -> None:
+        if depth > _DEPTH_MAX:
+            raise InvalidError(place, "The schema is nested too deep; flatten it")
+        self._values += 1
+        if self._values > _VALUES_MAX:
+            raise _too_much(place, _VALUES_MAX, "values")
 
     def _followed(self, node: Any, place: Field) -> dict[str, Any]:
         """An object of the document, or what its `$ref` names there."""
@@ -162,6 +205,14 @@ class _Reader:
                     raise InvalidError(place, f"The document has nothing at {reference[:128]!r}")
                 node = node[name]
         raise InvalidError(place, "`$ref` leads in a circle")
+
+
+def _too_much(place: Field, most: int, what: str) -> InvalidError:
+    return InvalidError(
+        place,
+        f"The schemas have more than {most} {what}, each with the components that it leads to; "
+        "import the webhooks in several documents",
+    )
 
 
 def _object(node: Any, place: Field) -> dict[str, Any]:

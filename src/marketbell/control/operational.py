@@ -8,26 +8,29 @@ from typing import Final
 
 import msgspec
 
+from marketbell import ids
 from marketbell.control import endpoints
 from marketbell.control.endpoints import EndpointChange
 from marketbell.control.policy import PREFIX
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
 from marketbell.errors import ConflictError, InvalidError, NotFoundError
-from marketbell.model import Endpoint, Instant
+from marketbell.model import Application, Endpoint, Instant, Policy
 from marketbell.store.base import (
     ApplicationDraft,
-    EventType,
     Notice,
     Once,
     Page,
     Repeated,
     Slice,
+    unlogged,
 )
 from marketbell.store.operational_plane import HIDDEN, HIDDEN_UID, NoticeKind
 
 APPLICATION: Final = HIDDEN_UID
 """How the hidden application of an organization is named to the use cases of applications."""
+
+_NAME: Final = "Operational messages"
 
 EVENT_TYPES: Final = tuple(kind.value for kind in NoticeKind)
 
@@ -52,10 +55,10 @@ async def create(
     services: Services, principal: Principal, change: EndpointChange, *, once: Once | None = None
 ) -> Endpoint | Repeated:
     """A new operational endpoint. As `endpoints.create`, but for the event types that there are."""
-    _check(change)
     owner = hidden(principal)
-    await _prepare(services, owner.organization, change)
-    return await endpoints.create(services, owner, APPLICATION, change, once=once)
+    wanted = _checked(change)
+    await _prepare(services, owner, wanted)
+    return await endpoints.create(services, owner, APPLICATION, wanted, once=once)
 
 
 async def listed(services: Services, principal: Principal, page: Page) -> Slice[Endpoint]:
@@ -78,10 +81,12 @@ async def replace(
     services: Services, principal: Principal, ref: str, change: EndpointChange
 ) -> tuple[Endpoint, bool]:
     """The operational endpoint as `change` says; and whether it is new. As `endpoints.replace`."""
-    _check(change)
+    if ids.is_id(ids.ENDPOINT, ref):
+        await get(services, principal, ref)
     owner = hidden(principal)
-    await _prepare(services, owner.organization, change)
-    return await endpoints.replace(services, owner, APPLICATION, ref, change)
+    wanted = _checked(change)
+    await _prepare(services, owner, wanted)
+    return await endpoints.replace(services, owner, APPLICATION, ref, wanted)
 
 
 async def delete(services: Services, principal: Principal, ref: str) -> None:
@@ -90,8 +95,8 @@ async def delete(services: Services, principal: Principal, ref: str) -> None:
     await endpoints.delete(services, hidden(principal), APPLICATION, ref)
 
 
-def _check(change: EndpointChange) -> None:
-    """Return if all that is said suits an operational endpoint."""
+def _checked(change: EndpointChange) -> EndpointChange:
+    """The same, for the event types that there are, if all that is said suits such an endpoint."""
     if isinstance(change.event_types, tuple):
         unknown = [name for name in change.event_types if name not in EVENT_TYPES]
         if unknown:
@@ -108,30 +113,36 @@ def _check(change: EndpointChange) -> None:
             ("body", "metadata", _DIALECT),
             "Operational messages are sent in the dialect 'standard'; leave the key out",
         )
+    return msgspec.structs.replace(change, types_known=frozenset(EVENT_TYPES))
 
 
-async def _prepare(services: Services, organization: str, change: EndpointChange) -> None:
-    """See to it that the hidden application is there, and the event types that are named."""
-    now = services.clock.now()
+async def _prepare(services: Services, owner: Principal, change: EndpointChange) -> None:
+    """See to it that the hidden application is there, if the endpoint to be made in it is good."""
     try:
-        await services.store.application(organization, APPLICATION)
+        await services.store.application(owner.organization, APPLICATION)
     except NotFoundError:
-        with contextlib.suppress(ConflictError):  # another request made it in between
-            await services.store.create_application(
-                organization,
-                ApplicationDraft(name="Operational messages", uid=APPLICATION),
-                now=now,
-            )
-    for name in change.event_types if isinstance(change.event_types, tuple) else ():
-        event_type = EventType(
-            organization=organization,
-            name=name,
-            description="",
-            created_at=now,
-            updated_at=now,
+        pass
+    else:
+        return
+    now = services.clock.now()
+    application = Application(
+        id=0,
+        public_id="",
+        organization=owner.organization,
+        uid=APPLICATION,
+        name=_NAME,
+        metadata={},
+        policy=Policy(),
+        throttle_rate=None,
+        revision=0,
+        created_at=now,
+        updated_at=now,
+    )
+    await endpoints.check(services, owner, application, change)
+    with unlogged(), contextlib.suppress(ConflictError):  # another request made it in between
+        await services.store.create_application(
+            owner.organization, ApplicationDraft(name=_NAME, uid=APPLICATION), now=now
         )
-        with contextlib.suppress(ConflictError):  # it is there
-            await services.store.create_event_type(event_type)
 
 
 # -- what is told -------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 from marketbell.control.tokens import Principal
@@ -18,6 +18,18 @@ Peer: TypeAlias = tuple[str, int] | None
 _FORWARDED: Final = b"x-forwarded-for"
 _HOPS_MAX: Final = 32
 _PORT: Final = re.compile(r"(?:\[([^\]]+)\]|([0-9.]+))(?::[0-9]{1,5})?")
+
+
+def headers_of(lines: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """
+    The headers of a request by name; of one that is there twice, the last.
+
+    Of `X-Forwarded-For` all lines are one list (RFC 9110, section 5.3): each proxy may add its own.
+    """
+    headers = dict(lines)
+    if len(headers) != len(lines) and _FORWARDED in headers:
+        headers[_FORWARDED] = b",".join(value for name, value in lines if name == _FORWARDED)
+    return headers
 
 
 class Sources:

@@ -13,7 +13,7 @@ from marketbell.control import applications
 from marketbell.control.applications import ApplicationChange
 from marketbell.control.services import Services
 from marketbell.control.shapes import check_name
-from marketbell.control.tokens import Principal, create_token
+from marketbell.control.tokens import WORDS_MAX, Principal, create_token
 from marketbell.errors import ForbiddenError, InvalidError, NotFoundError
 from marketbell.model import NEVER, Application, Instant, Millis
 from marketbell.store.base import Once, PortalGrant, PortalSession, Repeated
@@ -26,7 +26,9 @@ CODE_MS: Final[Millis] = 600_000
 CODES_MAX: Final = 1_000
 SESSIONS_MAX: Final = 1_000
 """Unused links, and sessions, of one application."""
-FLAGS_MAX: Final = 100
+FLAGS_MAX: Final = WORDS_MAX
+FLAGS_CHARACTERS_MAX: Final = 4_096
+"""Feature flags of one link, and the characters of all of them: they travel in its token."""
 
 _SECRET_BYTES: Final = 32
 _BASE: Final = frozenset({"application:read", "endpoint:read", "event-type:read", "message:read"})
@@ -83,11 +85,21 @@ async def let_in(
     """
     _check(request)
     scopes, sees, rotates = _granted(principal, request)
+    signing_key = _signing_key(services)
     application = await _application(services, principal, ref, request)
     now = services.clock.now()
     ttl_s = EXPIRY_MAX_S if request.expires_in_s is None else request.expires_in_s
     until = min(now + ttl_s * 1000, _own_end(principal))
-    token = _token(services, application, scopes, request, now=now, until=until)
+    token = create_token(
+        signing_key,
+        application.organization,
+        now,
+        until - now,
+        application.public_id,
+        scopes=scopes,
+        feature_flags=frozenset(request.feature_flags),
+        algorithm=services.settings.jwt_algorithm,
+    )
     code = secrets.token_urlsafe(_SECRET_BYTES)
     session_until = now + CODE_MS + services.settings.portal_session
     grant = PortalGrant(
@@ -192,6 +204,11 @@ def _check(request: AccessRequest) -> None:
         raise InvalidError(("body", "featureFlags"), f"At most {FLAGS_MAX} feature flags")
     for place, flag in enumerate(request.feature_flags):
         check_name(flag, ("body", "featureFlags", place), "A feature flag")
+    if sum(map(len, request.feature_flags)) > FLAGS_CHARACTERS_MAX:
+        raise InvalidError(
+            ("body", "featureFlags"),
+            f"The feature flags have more than {FLAGS_CHARACTERS_MAX} characters together",
+        )
     for place, name in enumerate(request.capabilities or ()):
         if name not in CAPABILITIES:
             raise InvalidError(
@@ -234,28 +251,11 @@ def _own_end(principal: Principal) -> Instant:
     return NEVER if login is None or login.key is None else login.expires_at
 
 
-def _token(
-    services: Services,
-    application: Application,
-    scopes: frozenset[str] | None,
-    request: AccessRequest,
-    *,
-    now: Instant,
-    until: Instant,
-) -> str:
+def _signing_key(services: Services) -> bytes:
     settings = services.settings
     key = settings.jwt_private_key if settings.jwt_asymmetric else settings.jwt_secret
     if not key:
         raise ForbiddenError(
             "This server cannot sign tokens: its setting jwt_private_key is not there."
         )
-    return create_token(
-        key,
-        application.organization,
-        now,
-        until - now,
-        application.public_id,
-        scopes=scopes,
-        feature_flags=frozenset(request.feature_flags),
-        algorithm=settings.jwt_algorithm,
-    )
+    return key

@@ -119,7 +119,9 @@ class Publisher:
             for _ in range(1 + _RENEWALS):
                 entry = await self._directory.entry(organization, application)
                 alone = self._directory.alone(entry, endpoint)
-                acceptance = self.acceptance(alone, schema, draft, idempotency)
+                acceptance = msgspec.structs.replace(
+                    self.acceptance(alone, schema, draft, idempotency), aimed=True
+                )
                 verdict = (await self._intake.accept([acceptance]))[0]
                 if not isinstance(verdict, StaleError):
                     break

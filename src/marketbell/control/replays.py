@@ -57,7 +57,11 @@ def _wanted(
     state = candidate.state
     if kind is TaskKind.BULK_REPLAY:
         return state in _ENDED if selection.state is None else state is selection.state
-    missing = state is None and endpoint.wants(candidate.event_type, candidate.channels)
+    missing = (
+        state is None
+        and not candidate.aimed
+        and endpoint.wants(candidate.event_type, candidate.channels)
+    )
     if kind is TaskKind.REPLAY_MISSING:
         return missing
     if state is DeliveryState.FAILED:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -207,10 +209,17 @@ def _number(schema: Mapping[str, Any], usual: float) -> float:
         number = high
     step = schema.get("multipleOf")
     if isinstance(step, int | float) and step > 0:
-        number = -(-number // step) * step
-        if high is not None and number > high:
-            number = high // step * step
+        with contextlib.suppress(OverflowError):  # no double holds what would fit
+            number = _multiple(number, step, high)
     return number
+
+
+def _multiple(number: float, step: float, high: float | None) -> float:
+    """A multiple of `step` near to a number, not above `high`."""
+    found = -(-number // step) * step
+    if high is not None and found > high:
+        found = high // step * step
+    return found if math.isfinite(found) else number
 
 
 def _bound(schema: Mapping[str, Any], name: str, inwards: int) -> float | None:

@@ -91,7 +91,7 @@ def compiled(event_type: EventType) -> PayloadSchema | None:
     schema = None if event_type.archived else event_type.schema
     if schema is None:
         return None
-    return PayloadSchema(msgspec.json.decode(schema, type=dict[str, object]))
+    return PayloadSchema(msgspec.json.decode(schema, type=dict[str, object]), trusted=False)
 
 
 def check_schemas(given: Mapping[str, msgspec.Raw]) -> bytes | None:
@@ -128,4 +128,4 @@ def _check_schema(schema: bytes, field: Field) -> None:
         value = msgspec.json.decode(schema, type=dict[str, object])
     except (msgspec.DecodeError, RecursionError) as fault:
         raise InvalidError(field, f"The schema is not a JSON object ({fault})") from None
-    PayloadSchema(value, field=field)
+    PayloadSchema(value, field=field, trusted=False)

@@ -10,7 +10,7 @@ from marketbell.control import applications
 from marketbell.control.services import Services
 from marketbell.control.shapes import check_channels, check_event_types, check_tags
 from marketbell.control.tokens import Principal
-from marketbell.errors import ConflictError, InvalidError
+from marketbell.errors import InvalidError
 from marketbell.model import DeliveryState, Instant
 from marketbell.store.base import (
     Once,
@@ -59,8 +59,6 @@ async def begin_for_endpoint(
     application = await applications.get(services, principal, application_ref)
     endpoint = await services.store.endpoint(application.id, endpoint_ref)
     selection = _selection(wanted, services.clock.now())
-    if endpoint.disabled:
-        raise ConflictError("The endpoint is disabled; enable it before sending to it again.")
     draft = TaskDraft(
         kind=kind,
         organization=application.organization,

@@ -25,7 +25,8 @@ TOKEN_BYTES: Final = 8_192
 
 _ORGANIZATION: Final = re.compile(r"org_[a-zA-Z0-9\-_.]{1,64}")
 _LEEWAY_MS: Final = 60_000
-_WORDS_MAX: Final = 64
+WORDS_MAX: Final = 64
+"""Scopes, and feature flags, of one token."""
 _OPTIONS: Final = {
     "require": ["exp", "sub"],
     "verify_exp": False,
@@ -212,7 +213,7 @@ def _words(claims: dict[str, object], name: str) -> frozenset[str] | None:
     given = claims.get(name)
     if given is None:
         return None
-    if not isinstance(given, list) or len(given) > _WORDS_MAX:
+    if not isinstance(given, list) or len(given) > WORDS_MAX:
         raise AuthenticationError(f"The token's `{name}` are not a short list of words.")
     return frozenset(word for word in given if isinstance(word, str))
 

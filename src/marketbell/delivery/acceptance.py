@@ -58,6 +58,7 @@ class Acceptor:
                     revision=acceptance.subscribers.application.revision,
                     births=births,
                     idempotency=acceptance.idempotency,
+                    aimed=acceptance.aimed,
                 )
             )
         verdicts: Verdicts | None = None

@@ -27,6 +27,8 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     due_at: Instant
     """When its deliveries fall due: now, or the publisher's `deliverAt`."""
     idempotency: Idempotency | None = None
+    aimed: bool = False
+    """Whether it is for the one endpoint among `subscribers` alone."""
 
 
 class Intake(Protocol):

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
+from marketbell.dialects.effort import WORK_MAX, effort, work
 from marketbell.errors import InvalidError
 
 Schema: TypeAlias = dict[str, object]
@@ -21,6 +22,9 @@ PAYLOAD: Final[Path] = ("body", "payload")
 """Where a payload stands in the request that publishes it."""
 
 _REF: Final = "#/$defs/"
+
+_WEIGHT_MAX: Final = 1_000_000
+"""Keywords that one value may be held against."""
 
 
 def of_type(kind: type[msgspec.Struct], *, title: str, sent: bool = False) -> Schema:
@@ -70,14 +74,28 @@ class PayloadSchema:
     """
     A JSON Schema, compiled, against which payloads are held.
 
-    Nothing is fetched for a `$ref`, and patterns run in time linear in the payload.
+    Nothing is fetched for a `$ref`, and patterns run in time linear in the payload. One that is
+    not `trusted` is bounded: payloads that may be too much work are refused unseen.
     Raises InvalidError, naming `field`, if it is not a schema or uses what is not allowed.
     """
 
-    def __init__(self, schema: Mapping[str, object], *, field: Path = ("body", "schemas")) -> None:
+    def __init__(
+        self,
+        schema: Mapping[str, object],
+        *,
+        field: Path = ("body", "schemas"),
+        trusted: bool = True,
+    ) -> None:
         import jsonschema_rs
 
         self._schema = dict(schema)
+        self._effort = () if trusted else effort(self._schema)
+        if not trusted and self._effort[0] > _WEIGHT_MAX:
+            raise InvalidError(
+                field,
+                "the schema holds each value against more than can be counted; "
+                "let fewer `$ref`, `allOf`, `anyOf` and `oneOf` lead to the same place",
+            )
         try:
             self._validator = jsonschema_rs.validator_for(
                 self._schema, offline=True, pattern_options=jsonschema_rs.RegexOptions()
@@ -88,6 +106,12 @@ class PayloadSchema:
 
     def check(self, payload: bytes, *, field: Path = PAYLOAD) -> None:
         """Return if the payload fits; else raise the first of its faults as InvalidError."""
+        if self._effort and work(payload, self._effort) > WORK_MAX:
+            raise InvalidError(
+                field,
+                "the payload may be too much work for the schema of its event type; nest it less, "
+                "or let fewer `$ref` of the schema lead back into it",
+            )
         value = decoded(payload, field=field)
         try:
             fits = self._validator.is_valid(cast("Any", value))

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from marketbell.control import portal
-from marketbell.control.origins import Sources, origin_of
+from marketbell.control.origins import Sources, headers_of, origin_of
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
 from marketbell.errors import (
@@ -166,7 +166,9 @@ class Portal:
             at=self._services.clock.now(),
             path=request.url.path,
             parts={"app_id": visit.application, **request.path_params},
-            address=self._sources.address(request.scope["client"], dict(request.scope["headers"])),
+            address=self._sources.address(
+                request.scope["client"], headers_of(request.scope["headers"])
+            ),
             request_id=request_id,
         )
         with changing(origin):

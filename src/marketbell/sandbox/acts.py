@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from marketbell.errors import NotFoundError
-from marketbell.sandbox import ovoko, sellercenter
+from marketbell.sandbox import feeding, ovoko, sellercenter
 from marketbell.sandbox.act import Act
 
 ACTS: Final[Mapping[tuple[str, str], type[Act]]] = {
-    (act.marketplace, act.name): act for act in (*ovoko.ACTS, *sellercenter.ACTS)
+    (act.marketplace, act.name): act for act in (*ovoko.ACTS, *sellercenter.ACTS, *feeding.ACTS)
 }
 
 

@@ -64,6 +64,4 @@ def fate(seed: int, number: int, odds: Odds = DEFAULT) -> Fate:
         put_off = int(OVERTAKEN_MAX + delay * (LATE_MAX - OVERTAKEN_MAX))
     elif luck < odds.late + odds.overtaken:
         put_off = 1 + int(delay * (OVERTAKEN_MAX - 1))
-    return Fate(
-        delay=put_off, again=int(wait * AGAIN_MAX) if again < odds.twice else None
-    )
+    return Fate(delay=put_off, again=int(wait * AGAIN_MAX) if again < odds.twice else None)

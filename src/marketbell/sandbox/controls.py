@@ -21,10 +21,12 @@ from marketbell.api.wire import Decoder, Nothing
 from marketbell.errors import (
     ForbiddenError,
     MarketbellError,
+    MoveRefusedError,
     NotFoundError,
     TooLargeError,
     TooSlowError,
 )
+from marketbell.marketplace.sellercenter.errors import ActionError
 from marketbell.sandbox.act import Act, Done, do
 from marketbell.sandbox.acts import ACTS
 from marketbell.sandbox.overview import overview, things
@@ -221,7 +223,9 @@ class _Desk:
 
     async def _answer(self, request: Request) -> Answer:
         if not self._works:
-            return problems.problem(NotFoundError("There is no such control; GET /sandbox lists them."))
+            return problems.problem(
+                NotFoundError("There is no such control; GET /sandbox lists them.")
+            )
         work = self._works.get(request.method)
         if work is None:
             return problems.not_allowed(tuple(self._works))
@@ -229,12 +233,20 @@ class _Desk:
             _refuse_pages(request)
             return await work(self._sandbox, await _body(request))
         except MarketbellError as fault:
-            return problems.problem(fault)
+            return _problem(fault)
         except ClientDisconnect:
             raise
         except Exception:
             _log.exception("a control of the sandbox failed", path=request.url.path)
             return problems.server_error()
+
+
+def _problem(fault: MarketbellError) -> Answer:
+    """The answer to an error; what a life cycle or the Action API refuses is a conflict."""
+    if isinstance(fault, MoveRefusedError | ActionError):
+        said = problems.Problem(MoveRefusedError.code, fault.detail)
+        return Answer(409, msgspec.json.encode(said))
+    return problems.problem(fault)
 
 
 def _refuse_pages(request: Request) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import structlog
@@ -15,6 +17,9 @@ from marketbell.errors import MarketbellError
 from marketbell.model import DeliveryState, Message
 from marketbell.sandbox.chaos import DEFAULT, Fate, Odds, fate
 from marketbell.store.base import Published, Store
+
+LOST_KEPT: Final = 100
+"""How many lost messages are remembered."""
 
 _log = structlog.get_logger("marketbell.sandbox")
 
@@ -38,7 +43,7 @@ class MisbehavingIntake:
         self._odds = odds
         self._numbers = itertools.count(1)
         self._resends: set[asyncio.Task[None]] = set()
-        self.lost: list[str] = []
+        self.lost: deque[str] = deque(maxlen=LOST_KEPT)
         """The public ids of the latest messages that nobody was told of."""
 
     def wake(self) -> None:
@@ -59,7 +64,7 @@ class MisbehavingIntake:
 
     def _follow(self, acceptance: Acceptance, its: Fate, message: Message) -> None:
         if its.lost:
-            self.lost = [*self.lost[-99:], message.public_id]
+            self.lost.append(message.public_id)
         if its.again is None:
             return
         when = self._clock.now() + its.delay + its.again

@@ -32,6 +32,7 @@ async def overview(sandbox: Sandbox) -> dict[str, object]:
         "now": iso(clock.now()),
         "speed": clock.speed,
         "chaos": sandbox.chaos,
+        "lost": list(sandbox.lost),
         "seed": sandbox.seed,
         "stream": sandbox.flow,
         "sellers": {marketplace: await _seller(stage, marketplace) for marketplace in SELLERS},
@@ -54,9 +55,7 @@ async def _seller(stage: Stage, marketplace: str) -> dict[str, object]:
         "application": application.public_id,
         "uid": application.uid,
         "things": {
-            kind: await stage.services.store.count_entities(
-                application.id, EntityFilter(kind=kind)
-            )
+            kind: await stage.services.store.count_entities(application.id, EntityFilter(kind=kind))
             for kind in KINDS[marketplace]
         },
     }

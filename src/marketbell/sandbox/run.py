@@ -15,7 +15,7 @@ from marketbell.delivery.intake import Intake
 from marketbell.marketplace.face import Marketplaces
 from marketbell.model import Millis
 from marketbell.node import Node, running_node
-from marketbell.sandbox.chaos import DEFAULT, Odds
+from marketbell.sandbox.chaos import Odds
 from marketbell.sandbox.controls import routes
 from marketbell.sandbox.misbehaving import MisbehavingIntake
 from marketbell.sandbox.sandbox import Sandbox
@@ -43,9 +43,6 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """None leaves every feed to whoever finishes it by hand."""
 
 
-CHAOS: Final = DEFAULT
-
-
 @contextlib.asynccontextmanager
 async def running_sandbox(
     settings: Settings, clock: Clock, wishes: Wishes
@@ -58,9 +55,7 @@ async def running_sandbox(
     """
     if not settings.allow_networks:
         settings = msgspec.structs.replace(settings, allow_networks=LOOPBACK)
-    sandbox = Sandbox(
-        seed=wishes.seed, chaos=wishes.odds is not None, feed_after=wishes.feed_after
-    )
+    sandbox = Sandbox(seed=wishes.seed, chaos=wishes.odds is not None, feed_after=wishes.feed_after)
 
     def beside(_marketplaces: Marketplaces) -> Sequence[BaseRoute]:
         return routes(sandbox)
@@ -68,7 +63,9 @@ async def running_sandbox(
     def misbehaving(intake: Intake, store: Store) -> Intake:
         if wishes.odds is None:
             return intake
-        return MisbehavingIntake(intake, store, clock, wishes.seed, wishes.odds)
+        made = MisbehavingIntake(intake, store, clock, wishes.seed, wishes.odds)
+        sandbox.lost = made.lost
+        return made
 
     async with running_node(settings, clock, beside=beside, intake=misbehaving) as node:
         stage = await open_stage(node.marketplaces.services, wishes.seed)

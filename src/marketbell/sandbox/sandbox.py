@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Collection
 
 import msgspec
 
@@ -30,6 +31,8 @@ class Sandbox:
         self.seed = seed
         self.chaos = chaos
         self.feed_after = feed_after
+        self.lost: Collection[str] = ()
+        """The latest messages that chaos has let nobody hear of, by public id."""
         self._stage: Stage | None = None
         self._routine: asyncio.Task[None] | None = None
         self._stream: asyncio.Task[None] | None = None

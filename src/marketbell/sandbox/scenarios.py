@@ -106,18 +106,14 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         title="Ovoko: a buyer cancels, and the part is for sale again",
         steps=(
             _SOLD[0],
-            _ovoko(
-                "cancel", "order.cancelled", (PartStatus, "in_warehouse"), order_id="$order_id"
-            ),
+            _ovoko("cancel", "order.cancelled", (PartStatus, "in_warehouse"), order_id="$order_id"),
         ),
     ),
     Scenario(
         name="return-of-two-parts",
         title="Ovoko: a second part joins the return that is open",
         steps=(
-            _ovoko(
-                "buy", "order.created", (PartStatus, "sold"), (PartStatus, "sold"), count=2
-            ),
+            _ovoko("buy", "order.created", (PartStatus, "sold"), (PartStatus, "sold"), count=2),
             _ovoko("deliver", order_id="$order_id"),
             _ovoko("return", "order.return.created", order_id="$order_id"),
             _ovoko("return", "order.return.updated", order_id="$order_id"),
@@ -151,9 +147,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         title="Ovoko: a part is set aside and let go again",
         steps=(
             _ovoko("part", (PartStatus, "reserved"), move="reserve"),
-            _ovoko(
-                "part", (PartStatus, "in_warehouse"), move="release", part_id="$part_id"
-            ),
+            _ovoko("part", (PartStatus, "in_warehouse"), move="release", part_id="$part_id"),
         ),
     ),
     Scenario(
@@ -215,16 +209,12 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         name="all-events",
         title="Both: each of the fourteen event types at least once",
         steps=(
-            _ovoko(
-                "buy", "order.created", (PartStatus, "sold"), (PartStatus, "sold"), count=2
-            ),
+            _ovoko("buy", "order.created", (PartStatus, "sold"), (PartStatus, "sold"), count=2),
             _ovoko("deliver", order_id="$order_id"),
             _ovoko("return", "order.return.created", order_id="$order_id"),
             _ovoko("return", "order.return.updated", order_id="$order_id"),
             _SOLD[0],
-            _ovoko(
-                "cancel", "order.cancelled", (PartStatus, "in_warehouse"), order_id="$order_id"
-            ),
+            _ovoko("cancel", "order.cancelled", (PartStatus, "in_warehouse"), order_id="$order_id"),
             *_FED,
             _shop("qc", "onProductQcStatusChanged", status="approved", skus="$skus"),
             _shop("feed", "onFeedCreated", action="ProductUpdate", skus="$skus"),

@@ -85,9 +85,7 @@ class Stage:
         """What each seller's own calls carry, by the API's own names; secrets."""
         ledger = WatchedLedger(services)
         self.market = Market(services.store, ledger)
-        self.shop = Seller(
-            services=services, ledger=ledger, application=sellers[SELLER_CENTER]
-        )
+        self.shop = Seller(services=services, ledger=ledger, application=sellers[SELLER_CENTER])
         self.by_hand: set[str] = set()
         """Feeds that somebody queued here, and will finish or fail himself."""
 

@@ -14,7 +14,7 @@ import structlog
 
 from marketbell.errors import InvalidError, MarketbellError, MoveRefusedError
 from marketbell.marketplace.decision import Event
-from marketbell.sandbox import ovoko, sellercenter
+from marketbell.sandbox import feeding, ovoko, sellercenter
 from marketbell.sandbox.act import Act, Facts, Pick, do
 from marketbell.sandbox.stage import Stage, feed_id
 from marketbell.store.base import Entity
@@ -38,7 +38,7 @@ class Likely(msgspec.Struct, frozen=True):
 
 def _feed(rng: random.Random) -> Act:
     action = rng.choice(("ProductCreate", "ProductUpdate", "ProductUpdate", "Image"))
-    return sellercenter.Feed(
+    return feeding.Feed(
         action=action,  # type: ignore[arg-type]
         count=rng.randint(1, 3),
         seed=rng.getrandbits(16),
@@ -75,10 +75,10 @@ LIKELY: Final = (
     Likely(1, lambda _rng: sellercenter.Accept()),
     Likely(1, lambda _rng: sellercenter.Reject()),
     Likely(3, _feed),
-    Likely(2, lambda _rng: sellercenter.FeedFinish()),
-    Likely(1, lambda _rng: sellercenter.FeedFail()),
-    Likely(1, lambda _rng: sellercenter.FeedCancel()),
-    Likely(2, lambda rng: sellercenter.Qc(status=rng.choice(("approved", "rejected")))),  # type: ignore[arg-type]
+    Likely(2, lambda _rng: feeding.FeedFinish()),
+    Likely(1, lambda _rng: feeding.FeedFail()),
+    Likely(1, lambda _rng: feeding.FeedCancel()),
+    Likely(2, lambda rng: sellercenter.Qc(status=rng.choice(("approved", "rejected")))),
     Likely(1, lambda _rng: sellercenter.Statistics()),
     Likely(1, lambda _rng: sellercenter.Metrics()),
 )

@@ -125,6 +125,15 @@ class AttemptSettings(EdgeSettings, frozen=True, kw_only=True):
     audit_retention: Annotated[
         int, Setting("duration", "How long the audit log is kept.", DAY, 3650 * DAY)
     ] = 365 * DAY
+    marketplace_retention: Annotated[
+        int,
+        Setting(
+            "duration",
+            "How long orders, returns and the log of the marketplaces are kept once they have ended.",
+            30 * DAY,
+            3650 * DAY,
+        ),
+    ] = 365 * DAY
     task_retention: Annotated[
         int,
         Setting("duration", "How long a background task is shown that has ended.", HOUR, 3650 * DAY),

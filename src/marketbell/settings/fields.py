@@ -110,7 +110,8 @@ class Settings(AttemptSettings, frozen=True, kw_only=True):
         bool,
         Setting(
             "flag",
-            "Whether CreateWebhook refuses a URL that the seller uses already, as Linio does.",
+            "Whether CreateWebhook refuses a URL that the seller uses already, as Linio does,"
+            " unless its application's metadata `sellercenter-profile` says otherwise.",
         ),
     ] = False
     cloudevents_source: Annotated[

@@ -18,8 +18,10 @@ from marketbell.settings.table import PREFIX, SETTINGS, flag_of, variable_of
 from marketbell.settings.token_keys import token_key_faults
 from marketbell.settings.values import BadValueError, read_key, show_duration, sqlite_file
 
-NOT_SETTINGS: Final = frozenset({"MARKETBELL_CONFIG", "MARKETBELL_TOKEN", "MARKETBELL_URL"})
-"""Variables with the prefix that mean something else: the TOML file; a client's token and server."""
+NOT_SETTINGS: Final = frozenset(
+    {"MARKETBELL_CONFIG", "MARKETBELL_SANDBOX_URL", "MARKETBELL_TOKEN", "MARKETBELL_URL"}
+)
+"""Variables with the prefix that mean something else: the TOML file; a client's token and servers."""
 
 _ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9.\-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _SERVICE_LINK: Final = re.compile(r"(tcp|udp)://\S+:\d+")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from marketbell import ids
-from marketbell.errors import ConflictError
+from marketbell.errors import ConflictError, NotFoundError
 from marketbell.model import Application, Instant, OrderOnFailure
 from marketbell.store.base import ApplicationDraft, Change, Once, Page, Repeated, Slice
 from marketbell.store.configuration import (
@@ -36,21 +37,46 @@ def create_application(
 
     def make() -> Application:
         _refuse_taken_uid(transaction, organization, draft.uid, None)
-        key = transaction.insert(
-            _SQL["application_insert"],
-            {
-                "public_id": ids.new_id(ids.APPLICATION, now),
-                "organization": organization,
-                "now": now,
-                **application_values(draft),
-            },
-        )
-        transaction.changes.append(Change(key, None))
-        made = application_by_id(transaction, key)
-        transaction.touches.append(touch_of(None, made))
-        return made
+        return _insert(transaction, organization, draft, now)
 
     return once(transaction, mark, now, make)
+
+
+def get_or_create_application(
+    transaction: Transaction,
+    organization: str,
+    draft: ApplicationDraft,
+    *,
+    now: Instant,
+    mark: Once | None = None,
+) -> tuple[Application, bool] | Repeated:
+    """See Applications.get_or_create_application."""
+
+    def get_or_make() -> tuple[Application, bool]:
+        if draft.uid is not None:
+            with contextlib.suppress(NotFoundError):
+                return find_application(transaction, organization, draft.uid), False
+        return _insert(transaction, organization, draft, now), True
+
+    return once(transaction, mark, now, get_or_make)
+
+
+def _insert(
+    transaction: Transaction, organization: str, draft: ApplicationDraft, now: Instant
+) -> Application:
+    key = transaction.insert(
+        _SQL["application_insert"],
+        {
+            "public_id": ids.new_id(ids.APPLICATION, now),
+            "organization": organization,
+            "now": now,
+            **application_values(draft),
+        },
+    )
+    transaction.changes.append(Change(key, None))
+    made = application_by_id(transaction, key)
+    transaction.touches.append(touch_of(None, made))
+    return made
 
 
 def applications(transaction: Transaction, organization: str, page: Page) -> Slice[Application]:

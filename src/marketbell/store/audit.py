@@ -17,6 +17,7 @@ from marketbell.store.audit_plane import (
     Origin,
 )
 from marketbell.store.base import Page, Slice
+from marketbell.store.operational_plane import HIDDEN
 from marketbell.store.paging import Span, span_of_ids
 from marketbell.store.statements import statements
 from marketbell.store.touches import FIELDS_MAX, Touch
@@ -50,7 +51,8 @@ def by_server(transaction: Transaction, operation: str, touch: Touch, *, now: In
     """Leave an entry of what the server did by itself to something of an application."""
     row: Any = transaction.row(_SQL["application_of"], {"id": touch.application_id})
     if row is not None:
-        origin = Origin(organization=row[0], actor=SERVER, operation=operation, at=now)
+        organization = row[0].removeprefix(HIDDEN)
+        origin = Origin(organization=organization, actor=SERVER, operation=operation, at=now)
         _keep(transaction, origin, [touch])
 
 
@@ -138,7 +140,7 @@ def _subjects(
     if key is None:
         return None, endpoint
     row: Any = transaction.row(_SQL["application_of"], {"id": key})
-    if row is not None:
+    if row is not None and row[0] == origin.organization:  # else it is the hidden one of operations
         application = row[1]
     if endpoint is None and origin.endpoint is not None:
         named: dict[str, Value] = {"application_id": key, "ref": origin.endpoint}

@@ -116,6 +116,16 @@ def changing(origin: Origin) -> Iterator[None]:
         _CURRENT.reset(token)
 
 
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """Let what the store is asked to change meanwhile be the server's own housekeeping, not the caller's."""
+    token = _CURRENT.set(None)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
 def current_origin() -> Origin | None:
     """Whose change is under way in this task, None for the server's own work."""
     change = _CURRENT.get()

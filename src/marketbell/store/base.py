@@ -30,6 +30,7 @@ from marketbell.store.audit_plane import (
     FieldChange,
     Origin,
     changing,
+    unlogged,
 )
 from marketbell.store.control_plane import (
     Ages,
@@ -189,4 +190,5 @@ __all__ = [
     "Trigger",
     "WaitingNotice",
     "changing",
+    "unlogged",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -155,6 +155,15 @@ class Applications(Protocol):
     ) -> Application | Repeated:
         """A new application. ConflictError if its uid is taken."""
 
+    async def get_or_create_application(
+        self, organization: str, draft: ApplicationDraft, *, now: Instant, once: Once | None = None
+    ) -> tuple[Application, bool] | Repeated:
+        """
+        The application that has the draft's uid as it is, else a new one; and whether it is new.
+
+        `once` renders both.
+        """
+
     async def application(self, organization: str, ref: str) -> Application:
         """One application. NotFoundError."""
 
@@ -283,6 +292,8 @@ class Ages(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Millis
     messages: Millis
     audit: Millis = 365 * 86_400_000
+    ended: Mapping[str, Millis] = {}
+    """Of marketplace things that have ended, by kind, after their last change; others stay."""
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,6 +50,8 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The application's revision that `births` was matched at."""
     births: tuple[Birth, ...]
     idempotency: Idempotency | None = None
+    aimed: bool = False
+    """Whether it is for one endpoint alone, so that no other one has missed it."""
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True, gc=False):

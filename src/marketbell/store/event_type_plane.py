@@ -55,13 +55,14 @@ class EventTypes(Protocol):
         self,
         event_types: Sequence[EventType],
         *,
+        now: Instant,
         limit: int | None = None,
         once: Once | None = None,
     ) -> Repeated | None:
         """
         Keep each as it is given, new or not, archived or not; all of one organization.
 
-        What exists keeps its `created_at`. LimitReachedError if there would be more than `limit`.
+        `now` is the mark's, which is kept even if there is nothing else to keep. What exists keeps its `created_at`. LimitReachedError if there would be more than `limit`.
         """
 
     async def delete_event_type(self, organization: str, name: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from marketbell.errors import ConflictError, LimitReachedError, NotFoundError
+from marketbell.model import Instant
 from marketbell.store.base import EventType, Once, Page, Repeated, Slice
 from marketbell.store.once import once
 from marketbell.store.paging import span_of_names
@@ -45,6 +46,7 @@ def put_event_types(
     transaction: Transaction,
     drafts: Sequence[EventType],
     *,
+    now: Instant,
     limit: int | None = None,
     mark: Once | None = None,
 ) -> Repeated | None:
@@ -60,7 +62,6 @@ def put_event_types(
                 touch_of(None if row is None else _event_type_of(row), draft)
             )
 
-    now = max((draft.updated_at for draft in drafts), default=0)
     return once(transaction, mark, now, put)
 
 

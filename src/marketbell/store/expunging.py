@@ -71,6 +71,10 @@ def _expunge(
 
 def expunge_response(transaction: Transaction, message_id: int, public_id: str) -> None:
     """See Search.expunge_response."""
-    values: dict[str, Value] = {"message_id": message_id, "public_id": public_id, "response": EXPUNGED}
+    values: dict[str, Value] = {
+        "message_id": message_id,
+        "public_id": public_id,
+        "response": EXPUNGED,
+    }
     if not transaction.change(_SQL["response_set"], values):
         raise NotFoundError("The message has no such attempt.")

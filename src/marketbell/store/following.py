@@ -8,9 +8,8 @@ import msgspec
 
 from marketbell.model import Instant
 from marketbell.store.rows import decode_names
-from marketbell.store.searching import scope_of
 from marketbell.store.statements import statements
-from marketbell.store.texts import words_of_payload
+from marketbell.store.texts import scope_of, words_of_payload
 from marketbell.store.transaction import Row, Transaction
 
 _SQL = statements("sqlite", "search")

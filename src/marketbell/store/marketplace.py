@@ -78,6 +78,7 @@ class SqliteMarketplace(Resource):
     ) -> tuple[Published, ...]:
         """See Entities.change_entities."""
         revisions = _revisions(application_id, changes)
+        keys = _sole_keys(changes)
 
         def change(transaction: Transaction) -> tuple[Published, ...]:
             if (
@@ -86,6 +87,7 @@ class SqliteMarketplace(Resource):
             ):
                 raise NotFoundError("There is no such application.")
             _refuse_stale(transaction, application_id, revisions)
+            _refuse_taken(transaction, application_id, keys)
             published = transaction.publisher.keep_together(
                 transaction,
                 publications,
@@ -245,6 +247,33 @@ def _refuse_stale(
                 raise StaleError(f"The {kind} {number} has changed.")
 
 
+def _sole_keys(changes: Sequence[Entity]) -> dict[str, dict[str, int]]:
+    """By kind and key, the number of the one that alone is to have it. ValueError for two."""
+    asked: dict[str, dict[str, int]] = {}
+    for entity in changes:
+        if not entity.sole:
+            continue
+        if asked.setdefault(entity.kind, {}).setdefault(entity.key, entity.number) != entity.number:
+            raise ValueError(f"two of the changes are the {entity.kind} {entity.key!r}")
+    return asked
+
+
+def _refuse_taken(
+    transaction: Transaction, application_id: int, asked: Mapping[str, Mapping[str, int]]
+) -> None:
+    """Return if nothing else has a key that one of these alone may have."""
+    for kind, numbers in asked.items():
+        which: dict[str, Value] = {
+            "application_id": application_id,
+            "kind": kind,
+            "keys": _ENCODE(list(numbers)).decode(),
+        }
+        rows: Any = transaction.rows(_SQL["entity_keys_taken"], which)
+        for number, key in rows:
+            if numbers[key] != number:
+                raise StaleError(f"There is a {kind} {key!r} already.")
+
+
 def _keep(
     transaction: Transaction, application_id: int, changes: Sequence[Entity], now: Instant
 ) -> None:
@@ -256,8 +285,10 @@ def _keep(
                 entity.kind,
                 entity.number,
                 entity.key,
+                int(entity.sole),
                 entity.parent,
                 entity.state,
+                int(entity.over),
                 entity.body,
                 entity.created_at,
                 now,
@@ -271,12 +302,14 @@ def _entity_of(row: Any) -> Entity:
         kind=row[1],
         number=row[2],
         key=row[3],
-        parent=row[4],
-        state=row[5],
-        revision=row[6],
-        body=row[7],
-        created_at=row[8],
-        updated_at=row[9],
+        sole=bool(row[4]),
+        parent=row[5],
+        state=row[6],
+        over=bool(row[7]),
+        revision=row[8],
+        body=row[9],
+        created_at=row[10],
+        updated_at=row[11],
     )
 
 

@@ -20,10 +20,14 @@ class Entity(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     """The marketplace's own integer id, from `next_numbers`; unique per kind in the whole store."""
     key: str = ""
-    """A name that it is also found by: external id, feed UUID, SellerSku. Not unique."""
+    """A name that it is also found by: external id, feed UUID, SellerSku."""
+    sole: bool = False
+    """Whether no other sole one of its application and kind may have its key."""
     parent: int = 0
     """The number of what it belongs to: an item's or a return's order. 0 for none."""
     state: str
+    over: bool = False
+    """Whether it has ended, and may go once nothing has happened to it for long enough."""
     revision: int = 0
     """The one it was read at; 0 if it is not kept yet. Rises by 1 with every change."""
     body: bytes
@@ -108,11 +112,11 @@ class Entities(Protocol):
         read at and is kept with the next one; its `updated_at` becomes `now`, a new one's
         `created_at` stands as given. No entity may stand in `changes` twice.
 
-        Raises StaleError if another revision is kept of one of them, or the application has
-        changed since the publications were matched: read, decide and match again. NotFoundError
-        if the application is gone. ConflictError if an eventId is taken. Also OverloadedError,
-        UnavailableError or OutcomeUnknownError, as Queue.publish; after the last, all of it or
-        nothing was kept. In every other case nothing was.
+        Raises StaleError if another revision is kept of one of them, if something else has the key
+        of a sole one, or if the application has changed since the publications were matched: read,
+        decide and match again. NotFoundError if the application is gone. ConflictError if an eventId
+        is taken. Also OverloadedError, UnavailableError or OutcomeUnknownError, as Queue.publish;
+        after the last, all of it or nothing was kept. In every other case nothing was.
         """
 
 

@@ -10,7 +10,7 @@ import msgspec
 from marketbell.store.operational_plane import Notice, WaitingNotice
 from marketbell.store.resource import Resource
 from marketbell.store.statements import statements
-from marketbell.store.transaction import Transaction
+from marketbell.store.transaction import Transaction, Value
 
 _SQL = statements("sqlite", "operational")
 _NOTICE = msgspec.json.Decoder(Notice)
@@ -19,9 +19,9 @@ _NOTICE = msgspec.json.Decoder(Notice)
 class SqliteNotices(Resource):
     """Notices over a writer and readers."""
 
-    async def notices(self, limit: int) -> tuple[WaitingNotice, ...]:
+    async def notices(self, limit: int, *, but: Sequence[str] = ()) -> tuple[WaitingNotice, ...]:
         """See Notices.notices."""
-        return await self._read(lambda transaction: _notices(transaction, limit))
+        return await self._read(lambda transaction: _notices(transaction, limit, but))
 
     async def drop_notices(self, notices: Sequence[WaitingNotice]) -> None:
         """See Notices.drop_notices."""
@@ -35,8 +35,11 @@ class SqliteNotices(Resource):
         )
 
 
-def _notices(transaction: Transaction, limit: int) -> tuple[WaitingNotice, ...]:
-    rows: Any = transaction.rows(_SQL["notices"], {"limit": limit})
+def _notices(
+    transaction: Transaction, limit: int, but: Sequence[str]
+) -> tuple[WaitingNotice, ...]:
+    values: dict[str, Value] = {"limit": limit, "but": msgspec.json.encode(but).decode()}
+    rows: Any = transaction.rows(_SQL["notices"], values)
     return tuple(
         WaitingNotice(key, public_id, organization, _NOTICE.decode(body))
         for key, public_id, organization, body in rows

@@ -73,8 +73,8 @@ class Notices(Protocol):
     its success at first try cost nothing.
     """
 
-    async def notices(self, limit: int) -> tuple[WaitingNotice, ...]:
-        """Those that wait, oldest first."""
+    async def notices(self, limit: int, *, but: Sequence[str] = ()) -> tuple[WaitingNotice, ...]:
+        """Those that wait, oldest first, without those for the organizations `but`."""
 
     async def drop_notices(self, notices: Sequence[WaitingNotice]) -> None:
         """Forget notices that were published."""

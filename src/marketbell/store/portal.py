@@ -66,9 +66,12 @@ class SqlitePortal(Resource):
         self, code: bytes, session: bytes, *, now: Instant, sessions_max: int
     ) -> PortalSession:
         """See PortalAccess.open_portal_session."""
-        opened = await self._write(
-            lambda transaction: _open(transaction, code, session, now, sessions_max)
-        )
+        opened = None
+        # Anybody may come with a guess; what is no code costs no write.
+        if await self._read(lambda look: look.row(_SQL["portal_code_there"], {"digest": code})):
+            opened = await self._write(
+                lambda transaction: _open(transaction, code, session, now, sessions_max)
+            )
         if opened is None:
             raise NotFoundError("This link was used already, or it has expired; ask for a new one.")
         return opened

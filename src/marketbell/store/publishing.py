@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final, cast
 
 import msgspec
 
@@ -17,6 +18,11 @@ from marketbell.store.tally import BORN
 from marketbell.store.transaction import Row, Transaction
 
 _SQL = statements("sqlite", "queue")
+
+_SCHEDULED: Final = Trigger.SCHEDULED.value
+_ENDPOINT: Final = 1
+_BORN_AT: Final = 5
+"""Columns of a delivery's row."""
 
 
 class PublishWork:
@@ -107,8 +113,8 @@ class _Keeping:
         self._messages: list[Row] = []
         self._payloads: list[Row] = []
         self._expiries: list[Row] = []
+        self._aimed: list[Row] = []
         self._deliveries: list[Row] = []
-        self._births: list[tuple[int, Instant]] = []
         self._made: list[tuple[Idempotency, Instant, Mark]] = []
         self._lanes: dict[int, int] = {}
 
@@ -153,16 +159,18 @@ class _Keeping:
                 kept.application_id,
                 kept.event_type,
                 kept.event_id,
-                encode_names(kept.channels),
-                encode_names(kept.tags),
+                encode_names(kept.channels) if kept.channels else None,
+                encode_names(kept.tags) if kept.tags else None,
                 kept.occurred_at,
                 kept.created_at,
                 kept.payload_expires_at,
                 kept.deliver_at,
-                encode_headers(kept.headers),
+                encode_headers(kept.headers) if kept.headers else None,
             )
         )
         self._payloads.append((kept.id, kept.payload))
+        if publication.aimed:
+            self._aimed.append((kept.id,))
         if kept.payload_expires_at != kept.created_at + self._payload_retention:
             self._expiries.append((kept.payload_expires_at, kept.id))
         return Published(message=kept, claims=tuple(self._bear(publication, kept)))
@@ -172,12 +180,14 @@ class _Keeping:
         transaction = self._transaction
         transaction.change_many(_SQL["message_insert"], self._messages)
         transaction.change_many(_SQL["payload_insert"], self._payloads)
+        if self._aimed:
+            transaction.change_many(_SQL["aimed_insert"], self._aimed)
         if self._expiries:
             transaction.change_many(_SQL["payload_expiry_insert"], self._expiries)
         if self._deliveries:
             transaction.change_many(_SQL["delivery_insert"], self._deliveries)
-            for endpoint_id, born_at in self._births:
-                transaction.tally.add(endpoint_id, born_at, BORN)
+            born = [(row[_ENDPOINT], row[_BORN_AT]) for row in self._deliveries]
+            transaction.tally.add_each(cast("list[tuple[int, Instant]]", born), BORN)
         if self._made:
             transaction.marks.put(transaction, self._made)
         for endpoint_id, due_at in sorted(self._lanes.items()):
@@ -245,7 +255,6 @@ class _Keeping:
                 first = self._lanes.get(birth.endpoint_id)
                 if first is None or due_at < first:
                     self._lanes[birth.endpoint_id] = due_at
-            self._births.append((birth.endpoint_id, born_at))
             self._deliveries.append(
                 (
                     message.id,
@@ -254,7 +263,7 @@ class _Keeping:
                     birth.lease_until or due_at,
                     claim_number,
                     born_at,
-                    Trigger.SCHEDULED.value,
+                    _SCHEDULED,
                     birth.order_key,
                     message.id,
                 )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from marketbell.model import NEVER, Attempt, DeliveryState, Instant, Outcome, Trigger
+from marketbell.model import NEVER, DeliveryState, Instant, Outcome, Trigger
 from marketbell.store.base import Result
 from marketbell.store.operational_plane import ANNOUNCED_AFTER
 from marketbell.store.statements import statements
@@ -16,6 +16,11 @@ from marketbell.store.transaction import Row, Transaction
 
 _SQL = statements("sqlite", "queue")
 
+_ACCEPTED: Final = Outcome.ACCEPTED
+_MANUAL: Final = Trigger.MANUAL
+_DELIVERED: Final = DeliveryState.DELIVERED
+_PENDING: Final = DeliveryState.PENDING
+_FAILED: Final = DeliveryState.FAILED
 _MAY_BE_NEWS: Final = ANNOUNCED_AFTER - 1
 """From this count of attempts on the next one may be something to tell an operator."""
 
@@ -47,28 +52,29 @@ class RecordWork:
 def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
     """Record every result of `works`, as `Queue.record` promises it."""
     results = _keep([result for work in works for result in work.results], transaction)
-    delivered: list[Result] = []
+    delivered: dict[tuple[int, int], Result] = {}
     again: list[Row] = []
     lanes: dict[int, Instant] = {}
     holds: dict[int, Instant] = {}
     special: list[Result] = []
+    _count(transaction.tally, results)
     for result in results:
         verdict = result.verdict
-        _count(transaction.tally, result.attempt)
         if verdict is None:
             continue
         claim = result.claim
         message_id, endpoint_id = claim.message.id, claim.endpoint_id
-        if verdict.state is DeliveryState.DELIVERED:
-            delivered.append(result)
-        elif verdict.state is DeliveryState.PENDING:
+        state = verdict.state
+        if state is _DELIVERED:
+            delivered[message_id, endpoint_id] = result
+        elif state is _PENDING:
             again.append((verdict.due_at, message_id, endpoint_id, claim.claim_number))
         if verdict.hold_until:
             holds[endpoint_id] = max(holds.get(endpoint_id, 0), verdict.hold_until)
         if (
-            verdict.state is DeliveryState.FAILED
+            state is _FAILED
             or claim.order_key is not None
-            or claim.trigger is Trigger.MANUAL
+            or claim.trigger is _MANUAL
             or claim.attempt_count >= _MAY_BE_NEWS
         ):
             special.append(result)
@@ -101,22 +107,26 @@ def _keep(results: list[Result], transaction: Transaction) -> list[Result]:
     return list(fresh.values())
 
 
-def _deliver(transaction: Transaction, results: Sequence[Result]) -> None:
+def _deliver(transaction: Transaction, of: Mapping[tuple[int, int], Result]) -> None:
     """End what was delivered, and count those that had not ended before."""
-    of = {(result.claim.message.id, result.claim.endpoint_id): result for result in results}
     ended: Any = transaction.rows_many(_SQL["delivery_delivered"], of)
-    finished = []
+    finished, accepted = [], []
     for message_id, endpoint_id, attempt_count, claim_number in ended:
         result = of[message_id, endpoint_id]
         finished.append((message_id, endpoint_id, attempt_count + 1, claim_number, _end(result)))
-        transaction.tally.add(endpoint_id, result.claim.message.created_at, DELIVERED)
+        accepted.append((endpoint_id, result.claim.message.created_at))
+    transaction.tally.add_each(accepted, DELIVERED)
     transaction.change_many(_SQL["finished_delivered"], finished)
 
 
-def _count(tally: Tally, attempt: Attempt) -> None:
-    if attempt.outcome.counted:
-        made = ACCEPTED if attempt.outcome is Outcome.ACCEPTED else REFUSED
-        tally.add(attempt.endpoint_id, attempt.started_at, made)
+def _count(tally: Tally, results: Sequence[Result]) -> None:
+    attempts = [result.attempt for result in results]
+    accepted = [(one.endpoint_id, one.started_at) for one in attempts if one.outcome is _ACCEPTED]
+    tally.add_each(accepted, ACCEPTED)
+    if len(accepted) < len(attempts):
+        for one in attempts:
+            if one.outcome is not _ACCEPTED and one.outcome.counted:
+                tally.add(one.endpoint_id, one.started_at, REFUSED)
 
 
 def finish(
@@ -140,17 +150,19 @@ def finish(
         go_on(transaction, endpoint_id, order_key)
 
 
-def revive(transaction: Transaction, message_id: int, endpoint_id: int, now: Instant) -> None:
+def revive(
+    transaction: Transaction, message_id: int, endpoint_id: int, now: Instant, *, due_at: Instant
+) -> None:
     """
-    Make a delivery due now that is not unfinished: it has ended, or never was; the caller lowers
-    the lane.
+    Make a delivery due that is not unfinished: it has ended, or never was; the caller lowers the
+    lane.
 
     It has its whole schedule before it and stands outside of any order; whatever claim of it is
     still under way elsewhere is an older one.
     """
     pair = {"message_id": message_id, "endpoint_id": endpoint_id}
     was: Any = transaction.row(_SQL["delivery_was"], pair)
-    transaction.change(_SQL["delivery_revive"], {**pair, "now": now})
+    transaction.change(_SQL["delivery_revive"], {**pair, "now": now, "due_at": due_at})
     accepted_at, ended = was
     if ended is None:
         transaction.tally.add(endpoint_id, accepted_at, BORN)
@@ -234,8 +246,8 @@ def _attempt_row(result: Result) -> Row:
         attempt.endpoint_id,
         attempt.claim_number,
         attempt.number,
-        attempt.trigger.value,
-        attempt.outcome.value,
+        attempt.trigger,
+        attempt.outcome,
         attempt.status_code,
         attempt.reason,
         attempt.response or None,

@@ -18,9 +18,12 @@ def make_due(
     state: DeliveryState | None,
     order_key: bytes | None,
     now: Instant,
+    due_at: Instant | None = None,
 ) -> None:
     """
-    Make a delivery due now, outside of any order; the caller lowers the lane.
+    Make a delivery due now, or at `due_at` if it was not unfinished, outside of any order.
+
+    The caller lowers the lane.
 
     `state` and `order_key` are those of the pair's unfinished delivery, None if it has none. One
     that is being sent must not be given.
@@ -31,4 +34,4 @@ def make_due(
         if order_key is not None:
             go_on(transaction, endpoint_id, order_key)
     else:
-        revive(transaction, message_id, endpoint_id, now)
+        revive(transaction, message_id, endpoint_id, now, due_at=now if due_at is None else due_at)

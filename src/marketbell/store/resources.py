@@ -59,6 +59,16 @@ class SqliteResources(Resource):
             )
         )
 
+    async def get_or_create_application(
+        self, organization: str, draft: ApplicationDraft, *, now: Instant, once: Once | None = None
+    ) -> tuple[Application, bool] | Repeated:
+        """See Applications.get_or_create_application."""
+        return await self._write(
+            lambda transaction: applications.get_or_create_application(
+                transaction, organization, draft, now=now, mark=once
+            )
+        )
+
     async def application(self, organization: str, ref: str) -> Application:
         """See Applications.application."""
         return await self._read(
@@ -209,12 +219,17 @@ class SqliteResources(Resource):
         )
 
     async def put_event_types(
-        self, given: Sequence[EventType], *, limit: int | None = None, once: Once | None = None
+        self,
+        given: Sequence[EventType],
+        *,
+        now: Instant,
+        limit: int | None = None,
+        once: Once | None = None,
     ) -> Repeated | None:
         """See EventTypes.put_event_types."""
         return await self._write(
             lambda transaction: event_types.put_event_types(
-                transaction, given, limit=limit, mark=once
+                transaction, given, now=now, limit=limit, mark=once
             )
         )
 

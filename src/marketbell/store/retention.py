@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from marketbell.model import NEVER, DeliveryState, Instant, Millis
 from marketbell.store.base import Ages, Gauges, Pruned
+from marketbell.store.ended import drop_ended
 from marketbell.store.marks import buckets
 from marketbell.store.recording import finish, go_on
 from marketbell.store.sqlite import file_sizes
@@ -38,6 +39,8 @@ class Walks:
         self.endpoints = Walk[tuple[int, int]]((0, 0))
         self.applications = Walk[tuple[int, int]]((0, 0))
         self.audit = Walk[int](0)
+        self.ended: dict[str, Walk[tuple[int, int]]] = {}
+        """By kind of the marketplaces' things."""
 
 
 def prune(
@@ -60,6 +63,7 @@ def prune(
     step.drop_marks()
     step.drop_secrets()
     step.drop_deleted_applications()
+    step.drop_ended()
     step.drop_audit()
     step.drop_portal()
     return step.pruned()
@@ -292,6 +296,15 @@ class _Step:
                 break
             self._transaction.change(_SQL["application_expunge"], {"id": application_id})
         self._note(walk)
+
+    def drop_ended(self) -> None:
+        """The marketplaces' things that ended long ago."""
+        for kind, age in self._ages.ended.items():
+            walk = self._walks.ended.setdefault(kind, Walk((0, 0)))
+            drop_ended(
+                self._transaction, walk, kind, self._now - age, now=self._now, limit=self._limit
+            )
+            self._note(walk)
 
     def drop_portal(self) -> None:
         """Codes and sessions of the portal that are over."""

@@ -19,6 +19,7 @@ from marketbell.store.history import read_attempt, read_message
 from marketbell.store.paging import Span, span_of_ids
 from marketbell.store.search_plane import DeliveryRow, Owned
 from marketbell.store.statements import statements
+from marketbell.store.texts import match_of
 from marketbell.store.transaction import Transaction, Value
 
 T = TypeVar("T")
@@ -283,17 +284,6 @@ def _labels(which: MessageFilter) -> list[str] | None:
     if types is None or len(types) > _TYPES_MERGED:
         return None
     return [f"e{name}" for name in types]
-
-
-def match_of(application_id: int, words: Iterable[str]) -> str:
-    """The question after payloads of one application that have all of these words."""
-    asked = " AND ".join(f'"{word}"' for word in words)
-    return f"scope : {scope_of(application_id)} AND words : ({asked})"
-
-
-def scope_of(application_id: int) -> str:
-    """The word that stands for an application beside its payloads' own."""
-    return f"a{application_id}"
 
 
 def _refused(which: AttemptFilter) -> str:

@@ -111,6 +111,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     channels: tuple[str, ...]
     tags: tuple[str, ...]
     created_at: Instant
+    aimed: bool
+    """Whether it was made for one endpoint alone."""
     state: DeliveryState | None
     """Of its delivery to the task's endpoint; None if there never was one."""
     status_code: int | None
@@ -168,7 +170,8 @@ class Tasks(Protocol):
         """
         A new task, due now; its walk ends at the last message that there is.
 
-        LimitReachedError if the organization has `running_max` that run.
+        LimitReachedError if the organization has `running_max` that run; ConflictError if the
+        endpoint is disabled or gone.
         """
 
     async def task(self, organization: str, ref: str) -> Task:
@@ -214,7 +217,11 @@ class Tasks(Protocol):
         """How many tasks of all organizations run."""
 
     async def prune_tasks(self, before: Instant, *, limit: int) -> int:
-        """Remove up to `limit` tasks that ended before an instant; how many it were."""
+        """
+        Remove up to `limit` tasks that ended before an instant; how many it were.
+
+        Counted with them are notes of messages made for one endpoint alone that are no longer kept.
+        """
 
     def on_task(self, listener: Callable[[], None]) -> None:
         """Call back on the event loop after each new task."""

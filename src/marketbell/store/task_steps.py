@@ -56,13 +56,21 @@ def _make_due(
     made = 0
     for message_id in message_ids:
         pair: Any = transaction.row(_SQL["pair"], {"message_id": message_id, **of_endpoint})
-        written, order_key, payload_kept = pair
+        written, order_key, payload_kept, deliver_at = pair
         state = None if written is None else DeliveryState(written)
         if not payload_kept or state is DeliveryState.SENDING:
             continue
         if state is DeliveryState.PENDING and not hurries:
             continue
-        make_due(transaction, message_id, endpoint_id, state=state, order_key=order_key, now=now)
+        make_due(
+            transaction,
+            message_id,
+            endpoint_id,
+            state=state,
+            order_key=order_key,
+            now=now,
+            due_at=max(now, deliver_at or now),
+        )
         made += 1
     if made:
         transaction.change(_QUEUE["lane_lower"], {**of_endpoint, "due_at": now})

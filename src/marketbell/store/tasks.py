@@ -56,6 +56,12 @@ def create_task(
                 f"{running[0]} background tasks of the organization run already, as many as may; "
                 "wait for one or cancel it, or raise tasks_running_max."
             )
+        if draft.endpoint_id is not None:
+            of_endpoint = {"endpoint_id": draft.endpoint_id}
+            if transaction.row(_SQL["endpoint_may_send"], of_endpoint) is None:
+                raise ConflictError(
+                    "The endpoint is disabled; enable it before sending to it again."
+                )
         first, last = _span(transaction, draft.selection)
         key = transaction.insert(
             _SQL["task_insert"],
@@ -181,7 +187,8 @@ def release_all(transaction: Transaction, now: Instant) -> int:
 
 def prune(transaction: Transaction, before: Instant, *, limit: int) -> int:
     """See Tasks.prune_tasks."""
-    return transaction.change(_SQL["tasks_ended_delete"], {"before": before, "limit": limit})
+    gone = transaction.change(_SQL["tasks_ended_delete"], {"before": before, "limit": limit})
+    return gone + transaction.change(_SQL["aimed_prune"], {"limit": limit})
 
 
 def _span(transaction: Transaction, selection: Selection) -> tuple[int, int]:
@@ -233,13 +240,14 @@ def _task_of(row: tuple[Any, ...]) -> Task:
 
 
 def _candidate_of(row: tuple[Any, ...]) -> Candidate:
-    message_id, event_type, channels, tags, created_at, state, status_code = row
+    message_id, event_type, channels, tags, created_at, aimed, state, status_code = row
     return Candidate(
         message_id=message_id,
         event_type=event_type,
         channels=decode_names(channels),
         tags=decode_names(tags),
         created_at=created_at,
+        aimed=bool(aimed),
         state=None if state is None else DeliveryState(state),
         status_code=status_code,
     )

@@ -1,10 +1,10 @@
-"""Which words a payload has, for those who look for it by them. Pure."""
+"""Which words a payload has, and how payloads are asked for by them. Pure."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -40,6 +40,17 @@ def words_of_payload(payload: bytes) -> tuple[str, ...]:
         if len(found) >= WORDS_MAX:
             break
     return tuple(found)[:WORDS_MAX]
+
+
+def match_of(application_id: int, words: Iterable[str]) -> str:
+    """The question after payloads of one application that have all of these words."""
+    asked = " AND ".join(f'"{word}"' for word in words)
+    return f"scope : {scope_of(application_id)} AND words : ({asked})"
+
+
+def scope_of(application_id: int) -> str:
+    """The word that stands for an application beside its payloads' own."""
+    return f"a{application_id}"
 
 
 def _texts(value: object) -> Iterator[str]:

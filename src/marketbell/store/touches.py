@@ -40,7 +40,7 @@ def touch_of(before: Thing | None, after: Thing | None) -> Touch:
     """
     The change from `before` to `after`, None where there was or is nothing.
 
-    Secrets and the values of headers are never part of it.
+    Secrets, the values of headers and the queries of URLs are never part of it.
     """
     thing = after if before is None else before
     application_id: int | None = None
@@ -70,6 +70,8 @@ def _differences(before: Thing | None, after: Thing) -> Iterator[FieldChange]:
             yield from _entries("metadata.", old or {}, new)
         elif name == "policy":
             yield from _policy(old or Policy(), new)
+        elif name == "url":
+            yield FieldChange(name, _place(old), _place(new))
         else:
             yield FieldChange(_wire(name), _shown(old), _shown(new))
 
@@ -92,6 +94,14 @@ def _policy(old: Policy, new: Policy) -> Iterator[FieldChange]:
         if before != after:
             key = "metadata.marketbell." + name.replace("_", "-")
             yield FieldChange(key, _shown(before), _shown(after))
+
+
+def _place(url: str | None) -> object:
+    """A URL as it is shown: its query, where receivers' keys stand, by a mark alone."""
+    if url is None:
+        return None
+    place, mark, _query = url.partition("?")
+    return _shown(f"{place}?…" if mark else place)
 
 
 def _shown(value: object) -> object:

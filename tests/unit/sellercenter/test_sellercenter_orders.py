@@ -10,7 +10,7 @@ import pytest
 from marketbell.dialects.sellercenter import ItemStatus
 from marketbell.errors import InvalidError, MoveRefusedError, NotFoundError
 from marketbell.marketplace.machine import Actor
-from marketbell.marketplace.sellercenter import trade
+from marketbell.marketplace.sellercenter import items, trade
 from marketbell.marketplace.sellercenter.items import OWN_WAREHOUSE, Line
 from marketbell.testing import FakeClock
 from support.selling import Stall, neighbour
@@ -23,8 +23,8 @@ async def ids_of(shop: Stall, number: int) -> list[int]:
     return [item.number for item in (await trade.order_of(shop.seller, number)).items]
 
 
-async def ready(shop: Stall, *items: int | str, **parameters: str) -> Any:
-    listed = f"[{','.join(str(item) for item in items)}]"
+async def ready(shop: Stall, *numbers: int | str, **parameters: str) -> Any:
+    listed = f"[{','.join(str(item) for item in numbers)}]"
     return await shop.call(
         "SetStatusToReadyToShip", method="POST", OrderItemIds=listed, **parameters
     )
@@ -204,6 +204,33 @@ async def test_lists_of_orders(shop: Stall) -> None:
     answer = await shop.call("GetOrders", **since, Limit="1")
     assert answer["Head"]["TotalCount"] == "4"
     assert await listed(await neighbour(shop), **since) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("ready_To_Ship", "ready_to_ship"),
+        ("Pending", "pending"),
+        ("Cancel", "canceled"),
+        ("cancelled", "canceled"),
+        ("return_ship_by_customer", "return_shipped_by_customer"),
+        ("return_awaiting_for_approval", "return_waiting_for_approval"),
+        ("returned_rejected", "return_rejected"),
+        ("failed_delivery", "failed"),
+        ("lost", None),
+        ("", None),
+    ],
+)
+def test_statuses_have_other_words_on_other_pages(word: str, meant: str | None) -> None:
+    assert items.status_of(word) == meant
+
+
+async def test_a_filter_takes_the_other_words(shop: Stall) -> None:
+    number = await trade.place_order(shop.seller, [A])
+    await trade.move_order(shop.seller, number, ItemStatus.CANCELED, Actor.BUYER)
+    since = {"CreatedAfter": "2026-01-01T00:00:00Z"}
+    assert await listed(shop, **since, Status="Cancel") == [number]
+    assert await listed(shop, **since, Status="ready_To_Ship") == []
 
 
 @pytest.mark.parametrize(

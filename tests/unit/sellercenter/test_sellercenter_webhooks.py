@@ -18,6 +18,7 @@ from marketbell.marketplace.sellercenter.actions.webhooks import (
     webhook_id,
     webhooks_of,
 )
+from marketbell.marketplace.sellercenter.seller import PROFILE_KEY
 from marketbell.model import Endpoint
 from marketbell.store.base import Page, Repeated
 from support.plane import ORGANIZATION
@@ -109,7 +110,11 @@ async def test_some_can_be_asked_for(shop: Stall) -> None:
     assert [one["WebhookId"] for one in await listed(shop, WebhookIds=quoted)] == [ids[0], ids[2]]
     assert [one["WebhookId"] for one in await listed(shop, WebhookIds=f"[{ids[1]}]")] == [ids[1]]
     assert await listed(shop, WebhookIds="[]") == []
-    assert await shop.refused("GetWebhooks", WebhookIds=ids[0]) == "5"
+    assert [one["WebhookId"] for one in await listed(shop, WebhookIds=ids[2])] == [ids[2]]
+    bare = f"{ids[0]}, {ids[1]}"
+    assert [one["WebhookId"] for one in await listed(shop, WebhookIds=bare)] == ids[:2]
+    assert await shop.refused("GetWebhooks", WebhookIds="[[1]]") == "5"
+    assert await shop.refused("GetWebhooks", WebhookIds=f'["{ids[0]}"') == "5"
 
 
 async def test_sellers_do_not_see_one_another(shop: Stall) -> None:
@@ -182,6 +187,20 @@ async def test_linio_refuses_a_url_in_use(tmp_path: Path) -> None:
         assert f"The callback url ({URL}) is already in use." in refused[0]["ErrorMessage"]
         assert len(await managed(shop)) == 1
         await made(await neighbour(shop), URL)
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "profile", "refused"),
+    [(False, " Linio ", True), (True, "falabella", False), (True, "", True), (False, "", False)],
+)
+async def test_an_application_may_have_a_profile_of_its_own(
+    tmp_path: Path, *, everywhere: bool, profile: str, refused: bool
+) -> None:
+    async with stall(tmp_path, sellercenter_linio=everywhere) as shop:
+        await shop.plane.change_application(shop.application, metadata={PROFILE_KEY: profile})
+        await made(shop, URL)
+        answer = await shop.call("CreateWebhook", posted(URL, "onOrderCreated"))
+        assert ("ErrorCode" in answer["Head"]) == refused
 
 
 async def test_the_limit_of_endpoints_is_told(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -14,12 +14,15 @@ from marketbell.marketplace.ovoko.calls import Answer, Call
 from marketbell.marketplace.ovoko.form import LIST_MAX, Form
 from marketbell.marketplace.ovoko.parts import Part
 from marketbell.marketplace.ovoko.records import part_record
-from marketbell.store.base import EntityFilter
+from marketbell.store.base import Entity, EntityFilter
 
 CURRENCIES: Final = ("EUR", "PLN")
 PAGE_MAX: Final = 100
 PAGES_MAX: Final = 100_000
+SEARCHED_MAX: Final = 20_000
+"""How many parts are gone through for a search, which no index serves."""
 NOTES_MAX: Final = 10_000
+_READ: Final = 1_000
 _PHOTO: Final = (".jpg", ".jpeg", ".png")
 
 
@@ -87,13 +90,20 @@ async def list_parts(call: Call) -> Answer:
         keys=external_ids or None,
         created_since=since,
     )
-    counts = await call.store.count_entities(call.application.id, which)
-    found = await call.store.entities(
-        call.application.id, which, offset=(page - 1) * limit, limit=limit, descending=True
-    )
+    begin = (page - 1) * limit
+    found: Sequence[Entity]
+    if word := form.text("search").casefold():
+        matching = await _searched(call, which, word)
+        total, found = len(matching), matching[begin : begin + limit]
+    else:
+        counts = await call.store.count_entities(call.application.id, which)
+        total = sum(counts.values())
+        found = await call.store.entities(
+            call.application.id, which, offset=begin, limit=limit, descending=True
+        )
     return {
         "list": [part_record(entity, call.zone) for entity in found],
-        "pagination": {"page": page, "limit": limit, "total_count": sum(counts.values())},
+        "pagination": {"page": page, "limit": limit, "total_count": total},
     }
 
 
@@ -103,15 +113,43 @@ async def list_statuses(call: Call) -> Answer:
     return {"list": [{"id": number, "name": label} for number, (_, label) in parts.NUMBERS.items()]}
 
 
-def page_of(form: Form) -> tuple[int, int]:
-    """`limit` and `page`, the first being 1. InvalidError."""
+async def _searched(call: Call, which: EntityFilter, word: str) -> list[Entity]:
+    """The newest 20,000 parts gone through for those that have this word in an id, code or note."""
+    matching: list[Entity] = []
+    for offset in range(0, SEARCHED_MAX, _READ):
+        found = await call.store.entities(
+            call.application.id, which, offset=offset, limit=_READ, descending=True
+        )
+        matching += [entity for entity in found if word in _words(entity)]
+        if len(found) < _READ:
+            break
+    return matching
+
+
+def _words(entity: Entity) -> str:
+    part = parts.part_of(entity)
+    words = (
+        str(entity.number),
+        part.external_id or "",
+        part.id_bridge or "",
+        part.manufacturer_code,
+        part.visible_code,
+        part.other_code,
+        *part.optional_codes,
+        part.notes,
+    )
+    return "\n".join(words).casefold()
+
+
+def page_of(form: Form, most: int = PAGE_MAX) -> tuple[int, int]:
+    """`limit`, `most` unless said, and `page`, the first being 1. InvalidError."""
     limit = form.integer("limit", 1)
     page = form.integer("page", 1)
-    if limit is not None and limit > PAGE_MAX:
-        raise InvalidError(("limit",), f"limit is not from 1 to {PAGE_MAX}")
+    if limit is not None and limit > most:
+        raise InvalidError(("limit",), f"limit is not from 1 to {most}")
     if page is not None and page > PAGES_MAX:
         raise InvalidError(("page",), f"page is not from 1 to {PAGES_MAX}")
-    return limit or PAGE_MAX, page or 1
+    return limit or most, page or 1
 
 
 def _status(number: int) -> PartStatus:
@@ -121,7 +159,9 @@ def _status(number: int) -> PartStatus:
     return parts.NUMBERS[number][0]
 
 
-_NUMBERS: Final = ("category_id", "car_id", "quality")
+_NUMBERS: Final = {"category_id": 1, "car_id": 1, "quality": 0}
+"""The least of each."""
+
 _PRICES: Final = ("price", "sell_price")
 _TEXTS: Final = ("position", "place", "manufacturer_code", "visible_code", "other_code")
 
@@ -129,8 +169,8 @@ _TEXTS: Final = ("position", "place", "manufacturer_code", "visible_code", "othe
 def _amender(form: Form) -> Callable[[Part], Part]:
     """What the form says of a part, checked; what it does not say stays. InvalidError."""
     said: dict[str, object] = {}
-    for name in _NUMBERS:
-        number = form.integer(name)
+    for name, least in _NUMBERS.items():
+        number = form.integer(name, least)
         if number is not None:
             said[name] = number
     for name in _PRICES:

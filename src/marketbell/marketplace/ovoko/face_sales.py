@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from marketbell.errors import InvalidError, NotFoundError
@@ -14,10 +15,10 @@ from marketbell.marketplace.ovoko.records import (
     order_record,
     return_record,
 )
-from marketbell.store.base import EntityFilter
+from marketbell.store.base import Entity, EntityFilter
 
 ROWS_MAX: Final = 1_000
-"""How many rows come at most where the API has no pages; the oldest ones."""
+"""How many rows one answer has at most, of an operation that Ovoko has no pages for."""
 
 _PACKINGS: Final = (1, 2, 3)
 _WEIGHT_MAX: Final = 1_000_000
@@ -25,24 +26,16 @@ _LENGTH_MAX: Final = 1_000
 
 
 async def list_orders(call: Call) -> Answer:
-    """POST /get/orders/{from}/{to}: of these days, oldest first, without pages."""
-    which = _of_days(call, orders.KIND)
-    found = await call.store.entities(call.application.id, which, limit=ROWS_MAX)
-    return {"list": [order_record(entity, call.zone) for entity in found]}
+    """POST /get/orders/{from}/{to}: all of these days, oldest first; by page for who asks so."""
+    found, pages = await _all_or_page(call, orders.KIND)
+    return {"list": [order_record(entity, call.zone) for entity in found], **pages}
 
 
 async def page_orders(call: Call) -> Answer:
     """POST /v2/get/orders/{from}/{to}: the same by page."""
-    limit, page = page_of(call.form)
     which = _of_days(call, orders.KIND)
-    counts = await call.store.count_entities(call.application.id, which)
-    found = await call.store.entities(
-        call.application.id, which, offset=(page - 1) * limit, limit=limit
-    )
-    return {
-        "list": [order_record(entity, call.zone) for entity in found],
-        "pagination": {"page": page, "limit": limit, "total_count": sum(counts.values())},
-    }
+    found, pages = await _page(call, which, *page_of(call.form))
+    return {"list": [order_record(entity, call.zone) for entity in found], **pages}
 
 
 async def import_post_data(call: Call) -> Answer:
@@ -98,10 +91,41 @@ async def get_return(call: Call) -> Answer:
 
 
 async def list_logs(call: Call) -> Answer:
-    """POST /get/logs/{from}/{to}: what was done on these days, oldest first."""
-    which = _of_days(call, journal.KIND)
-    found = await call.store.entities(call.application.id, which, limit=ROWS_MAX)
-    return {"list": [record for entity in found for record in log_records(entity, call.zone)]}
+    """POST /get/logs/{from}/{to}: what was done on these days; as `list_orders`, by change."""
+    found, pages = await _all_or_page(call, journal.KIND)
+    records = [record for entity in found for record in log_records(entity, call.zone)]
+    return {"list": records, **pages}
+
+
+async def _all_or_page(call: Call, kind: str) -> tuple[Sequence[Entity], Answer]:
+    """
+    Everything of these days, or the page that `page` or `limit` asks for, with how many there are.
+
+    InvalidError if everything is more than one answer has: a list that ends without a word would
+    be taken for the whole by those who catch up with it.
+    """
+    which = _of_days(call, kind)
+    if "page" in call.form or "limit" in call.form:
+        return await _page(call, which, *page_of(call.form, ROWS_MAX))
+    found = await call.store.entities(call.application.id, which, limit=ROWS_MAX + 1)
+    if len(found) > ROWS_MAX:
+        raise InvalidError(
+            ("to",),
+            f"There are more than {ROWS_MAX} rows from {call.path['from']} to {call.path['to']}; "
+            "ask for fewer days, or by page and limit",
+        )
+    return found, {}
+
+
+async def _page(
+    call: Call, which: EntityFilter, limit: int, page: int
+) -> tuple[Sequence[Entity], Answer]:
+    counts = await call.store.count_entities(call.application.id, which)
+    found = await call.store.entities(
+        call.application.id, which, offset=(page - 1) * limit, limit=limit
+    )
+    total = sum(counts.values())
+    return found, {"pagination": {"page": page, "limit": limit, "total_count": total}}
 
 
 def _of_days(call: Call, kind: str) -> EntityFilter:

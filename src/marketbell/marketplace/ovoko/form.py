@@ -19,7 +19,11 @@ LIST_MAX: Final = 100
 NUMBER_MAX: Final = 2**31 - 1
 PRICE_MAX: Final = Decimal(10_000_000)
 
+_ALOUD: Final = 64 * 1024
+"""Bodies above this are parsed in a thread, so that others are served meanwhile."""
+
 _LISTED: Final = re.compile(r"\[\d*\]$")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _DIGITS: Final = re.compile(r"[0-9]{1,10}")
 _BOUNDARY: Final = re.compile(r"boundary=\"?([^\";,\s]{1,70})")
 _NAME: Final = re.compile(rb"[; ]name=\"([^\"]{1,200})\"")
@@ -45,7 +49,7 @@ class Form:
         value = self._fields.get(name, [""])[-1].strip()
         if len(value) > limit:
             raise InvalidError((name,), f"{name} is longer than {limit} characters")
-        if any(character < " " and character not in "\t\r\n" for character in value):
+        if _CONTROL.search(value):
             raise InvalidError((name,), f"{name} holds control characters")
         return value
 
@@ -86,6 +90,8 @@ class Form:
             raise InvalidError((name,), f"{name} has more than {LIST_MAX} values")
         if any(len(value) > limit for value in kept):
             raise InvalidError((name,), f"{name} has a value longer than {limit} characters")
+        if any(_CONTROL.search(value) for value in kept):
+            raise InvalidError((name,), f"{name} has a value with control characters")
         return kept
 
 
@@ -97,15 +103,11 @@ async def read_form(request: Request, *, body_max: int, limit_s: float) -> Form:
     if it has not come whole after `limit_s`.
     """
     body = await _body(request, body_max, limit_s)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        pairs = _multipart(request.headers["content-type"], body)
-    elif kind in {"", "application/x-www-form-urlencoded"}:
-        pairs = _pairs(body)
-    else:
-        raise InvalidError(
-            (), "The body must be form-encoded: application/x-www-form-urlencoded, not " + kind[:80]
-        )
+    pairs = (
+        _fields(request, body)
+        if len(body) <= _ALOUD
+        else await asyncio.to_thread(_fields, request, body)
+    )
     fields: dict[str, list[str]] = {}
     for name, value in pairs:
         fields.setdefault(_LISTED.sub("", name), []).append(value)
@@ -113,6 +115,17 @@ async def read_form(request: Request, *, body_max: int, limit_s: float) -> Form:
     for name, value in _pairs(request.scope.get("query_string", b"")):
         beside.setdefault(_LISTED.sub("", name), []).append(value)
     return Form({**beside, **fields})
+
+
+def _fields(request: Request, body: bytes) -> list[tuple[str, str]]:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return _multipart(request.headers["content-type"], body)
+    if kind in {"", "application/x-www-form-urlencoded"}:
+        return _pairs(body)
+    raise InvalidError(
+        (), "The body must be form-encoded: application/x-www-form-urlencoded, not " + kind[:80]
+    )
 
 
 async def _body(request: Request, body_max: int, limit_s: float) -> bytes:
@@ -131,6 +144,8 @@ async def _body(request: Request, body_max: int, limit_s: float) -> bytes:
 
 
 def _pairs(body: bytes) -> list[tuple[str, str]]:
+    if body.count(b"%") * 3 > len(body):
+        raise InvalidError((), "The form has a % that begins no escape such as %41")
     try:
         return parse_qsl(
             body.decode("utf-8"),

@@ -55,6 +55,7 @@ def entry(
         kind=KIND,
         number=number,
         state="kept",
+        over=True,
         body=_ENCODE(rows),
         created_at=now,
         updated_at=now,

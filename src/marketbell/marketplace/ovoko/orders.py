@@ -161,7 +161,7 @@ def cancelled(entity: Entity, sold: Mapping[int, Entity], actor: Actor) -> Chang
     status = ORDERS.next(OrderStatus(entity.state), "cancel", actor)
     if status == entity.state:
         return (), ()
-    kept = msgspec.structs.replace(entity, state=status.value)
+    kept = msgspec.structs.replace(entity, state=status.value, over=True)
     own = [
         part
         for number in order_of(entity).part_ids
@@ -178,7 +178,7 @@ def completed(entity: Entity, actor: Actor) -> Changes:
     status = ORDERS.next(OrderStatus(entity.state), "complete", actor)
     if status == entity.state:
         return (), ()
-    return (msgspec.structs.replace(entity, state=status.value),), ()
+    return (msgspec.structs.replace(entity, state=status.value, over=True),), ()
 
 
 def _each(

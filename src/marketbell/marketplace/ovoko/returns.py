@@ -155,7 +155,7 @@ def cancelled(entity: Entity, actor: Actor) -> Changes:
     status = RETURNS.next(ReturnStatus(entity.state), "cancel", actor)
     if status == entity.state:
         return (), ()
-    kept = msgspec.structs.replace(entity, state=status.value)
+    kept = msgspec.structs.replace(entity, state=status.value, over=True)
     return (kept,), (_updated(kept),)
 
 
@@ -178,7 +178,7 @@ def settled(entity: Entity, part: Entity, target: P) -> Changes:
     if not all(line.settled for line in lines):
         return (changed, kept), told
     status = RETURNS.next(ReturnStatus(entity.state), "settle", Actor.SELLER)
-    kept = msgspec.structs.replace(kept, state=status.value)
+    kept = msgspec.structs.replace(kept, state=status.value, over=True)
     return (changed, kept), (*told, _updated(kept))
 
 

@@ -24,7 +24,6 @@ from marketbell.marketplace.sellercenter.envelope import Format, Success
 from marketbell.marketplace.sellercenter.errors import ActionError
 from marketbell.marketplace.sellercenter.requests import read_request
 from marketbell.marketplace.sellercenter.seller import Seller
-from marketbell.marketplace.sellercenter.throttle import Bucket, take
 from marketbell.model import Application, Instant
 
 PATH: Final = "/"
@@ -35,8 +34,6 @@ BODY_S: Final = 60.0
 _ALOUD: Final = 64 * 1024
 """Bodies above this are parsed in a thread, so that others are served meanwhile."""
 _SHOWN: Final = 64
-_BUCKETS: Final = 10_000
-"""Sellers whose feeds are counted before those that count for nothing any more are dropped."""
 _NOBODYS_KEY: Final = "0" * 40
 
 _log = structlog.get_logger("marketbell.sellercenter")
@@ -58,7 +55,6 @@ class ActionApi:
         self._services = services
         self._ledger = ledger
         self._zone = times.zone_of(services.settings.sellercenter_zone)
-        self._buckets: dict[int, Bucket] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -97,8 +93,6 @@ class ActionApi:
         action = _action(parameters, request.method)
         application = await self._application(parameters)
         posted = await self._posted(request) if action.takes_body else None
-        if action.makes_feed:
-            self._throttle(application)
         seller = Seller(services=self._services, ledger=self._ledger, application=application)
         answer: Success = await action.work(
             Call(
@@ -106,7 +100,6 @@ class ActionApi:
                 parameters=parameters,
                 posted=posted,
                 zone=self._zone,
-                unique_urls=self._services.settings.sellercenter_linio,
             )
         )
         now = times.head_time(self._services.clock.now(), self._zone)
@@ -129,16 +122,6 @@ class ActionApi:
         if not signature.is_signed(parameters, credential.secret.decode()):
             raise ActionError(7)
         return credential.application
-
-    def _throttle(self, application: Application) -> None:
-        now = self._services.clock.now()
-        bucket = take(self._buckets.get(application.id), now)
-        if bucket is None:
-            raise ActionError(429)
-        if len(self._buckets) >= _BUCKETS:
-            live = self._buckets.items()
-            self._buckets = {key: one for key, one in live if one.spent_until > now}
-        self._buckets[application.id] = bucket
 
     async def _posted(self, request: Request) -> Posted:
         body = await self._body(request)

@@ -13,10 +13,13 @@ from marketbell.dialects.sellercenter import Feed as FeedPayload
 from marketbell.marketplace.decision import Event
 from marketbell.marketplace.machine import Actor, Machine, moves
 from marketbell.marketplace.sellercenter.envelope import Element
-from marketbell.model import Instant
+from marketbell.model import Instant, Millis
 from marketbell.store.marketplace_plane import Entity
 
 KIND: Final = "feed"
+
+LISTED: Final[Millis] = 30 * 86_400_000
+"""How far back lists and counts go, and how long a feed is kept that has ended."""
 
 RECORDS_MAX: Final = 1_000
 """The most records of one feed."""
@@ -111,6 +114,7 @@ def queued(
         kind=KIND,
         number=number,
         key=uuid,
+        sole=True,
         state=FeedStatus.QUEUED,
         body=msgspec.json.encode(body),
         created_at=now,
@@ -132,7 +136,9 @@ def moved(
     if status == feed.state:
         return None, ()
     kept = body_of(feed) if body is None else body
-    after = msgspec.structs.replace(feed, state=status, body=msgspec.json.encode(kept))
+    after = msgspec.structs.replace(
+        feed, state=status, over=status in FEED.final, body=msgspec.json.encode(kept)
+    )
     if status is FeedStatus.FINISHED:
         return after, _told("onFeedCompleted", feed, kept)
     return after, ()

@@ -29,6 +29,16 @@ OWN_WAREHOUSE: Final = "Own Warehouse"
 STATUSES: Final[Mapping[str, ItemStatus]] = {status.value: status for status in ItemStatus}
 """The statuses by their words."""
 
+_OTHER_WORDS: Final = {
+    "return_ship_by_customer": "return_shipped_by_customer",
+    "return_awaiting_for_approval": "return_waiting_for_approval",
+    "returned_rejected": "return_rejected",
+    "cancel": "canceled",
+    "cancelled": "canceled",
+    "failed_delivery": "failed",
+}
+"""Words of other pages of the documents for statuses, by which callers ask."""
+
 _S = ItemStatus
 
 ITEMS: Final = Machine(
@@ -72,6 +82,16 @@ ITEMS: Final = Machine(
     ],
 )
 """From pending to the buyer and back; the seller's API has two of the moves."""
+
+
+OVER: Final = frozenset({*ITEMS.final, _S.DELIVERED})
+"""Statuses of items that need not be kept for ever: nobody returns goods years later."""
+
+
+def status_of(word: str) -> ItemStatus | None:
+    """The status that a caller's word means, whatever its case; None for no status."""
+    word = word.lower()
+    return STATUSES.get(_OTHER_WORDS.get(word, word))
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,10 +235,10 @@ def moved(
             continue
         by_status.setdefault(target, []).append(number)
         body = msgspec.json.encode(given[number]) if number in given else item.body
-        after[number] = msgspec.structs.replace(item, state=target, body=body)
+        after[number] = msgspec.structs.replace(item, state=target, over=target in OVER, body=body)
     if not after:
         return Moved((), ())
-    state = statuses_of(after.get(item.number, item) for item in order.items)
+    now_of_it = [after.get(item.number, item) for item in order.items]
     events = (
         Event(
             event_type="onOrderItemsStatusChanged",
@@ -230,7 +250,11 @@ def moved(
         )
         for status, numbers in by_status.items()
     )
-    changed = msgspec.structs.replace(order.order, state=state)
+    changed = msgspec.structs.replace(
+        order.order,
+        state=statuses_of(now_of_it),
+        over=all(item.over for item in now_of_it),
+    )
     return Moved((changed, *after.values()), tuple(events))
 
 

@@ -227,6 +227,7 @@ class _Work:
             kind=KIND,
             number=next(iter(self._numbers)),
             key=record.sku,
+            sole=True,
             state=state_of(status, QcStatus.PENDING),
             body=msgspec.json.encode(body),
             created_at=self._now,

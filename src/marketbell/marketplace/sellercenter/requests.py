@@ -16,10 +16,13 @@ DEPTH_MAX: Final = 32
 """How deep elements may lie within one another."""
 ELEMENTS_MAX: Final = 200_000
 """The most elements of one request."""
+MENDED_MAX: Final = 100_000
+"""The most ampersands and CDATA sections of a request that is not well-formed as it came."""
 
-# A bare ampersand; what looks like an entity of the caller's own is left alone, and refused.
+# A bare ampersand; what looks like an entity of the caller's own is left alone, and refused. A
+# CDATA section without an end takes all the rest, so that no byte is looked at twice.
 _BARE: Final = re.compile(
-    rb"<!\[CDATA\[.*?\]\]>|&(?!#\d+;|#x[0-9A-Fa-f]+;|[A-Za-z_][\w.-]*;)", re.DOTALL
+    rb"<!\[CDATA\[.*?(?:\]\]>|\Z)|&(?!#\d+;|#x[0-9A-Fa-f]+;|[A-Za-z_][\w.-]*;)", re.DOTALL
 )
 
 
@@ -28,8 +31,8 @@ def read_request(body: bytes) -> Element:
     The `Request` element of a posted body; what the Content-Type says does not matter.
 
     An ampersand that is not escaped is taken as one. Raises ActionError: 30 for an empty body,
-    5 for what is not well-formed, has a DTD or entities, or is deeper than 32, 11 for more than
-    200,000 elements.
+    5 for what is not well-formed (ampersands are mended in a body that has up to 100,000), has a
+    DTD or entities, or is deeper than 32, 11 for more than 200,000 elements.
     """
     if not body.strip():
         raise ActionError(30)
@@ -72,6 +75,8 @@ def _parsed(body: bytes) -> Element:
 
 
 def _mended(body: bytes) -> Element:
+    if body.count(b"&") + body.count(b"<![") > MENDED_MAX:
+        raise ActionError(5)
     try:
         return _parsed(_BARE.sub(lambda found: found[0] if len(found[0]) > 1 else b"&amp;", body))
     except (ParseError, DefusedXmlException, ValueError, LookupError):
@@ -99,7 +104,8 @@ class _Bounded(TreeBuilder):
             raise ActionError(5)
         if self._count > ELEMENTS_MAX:
             raise ActionError(11)
-        return super().start(_local(tag), attrs)
+        del attrs  # they mean nothing here, and may be many
+        return super().start(_local(tag), {})
 
     def end(self, tag: str, /) -> Element:
         """An element ends."""

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from marketbell.errors import NotFoundError
+from marketbell.errors import ConflictError, NotFoundError
 from marketbell.marketplace.decision import Decision, Event
 from marketbell.marketplace.machine import Actor
-from marketbell.marketplace.sellercenter import feeds, products
+from marketbell.marketplace.sellercenter import feeds, products, throttle
+from marketbell.marketplace.sellercenter.errors import ActionError
 from marketbell.marketplace.sellercenter.feeds import FeedBody, FeedStatus, Record, RecordError
 from marketbell.marketplace.sellercenter.products import QcStatus
 from marketbell.marketplace.sellercenter.seller import Seller
@@ -27,14 +28,40 @@ class _Work(msgspec.Struct, frozen=True):
 
 
 async def create_feed(
-    seller: Seller, action: str, records: Sequence[Record], *, feed_id: str | None = None
+    seller: Seller,
+    action: str,
+    records: Sequence[Record],
+    *,
+    feed_id: str | None = None,
+    throttled: bool = False,
 ) -> str:
-    """A new feed, queued; its UUID. `feed_id` is one that the caller made."""
-    key = (feed_id or str(uuid.uuid4())).lower()
-    numbers = await seller.services.store.next_numbers(feeds.KIND, 1)
+    """
+    A new feed, queued; its UUID. `feed_id` is one that the caller made.
 
-    def decide(loaded: None, now: Instant) -> Decision[str]:
-        del loaded
+    With `throttled` it counts against the seller's feeds. ActionError 429 if there may be none
+    now; ConflictError if there is a feed with that UUID.
+    """
+    store = seller.services.store
+    key = (feed_id or str(uuid.uuid4())).lower()
+    numbers = await store.next_numbers(feeds.KIND, 1)
+
+    async def load() -> tuple[Entity | None, int]:
+        if feed_id is not None and await seller.keyed(feeds.KIND, [key]):
+            raise ConflictError(f"There is a feed {key} already.")
+        if not throttled:
+            return None, 0
+        kept = (await seller.keyed(throttle.KIND, [throttle.KEY])).get(throttle.KEY)
+        number = 0 if kept else (await store.next_numbers(throttle.KIND, 1))[0]
+        return kept, number
+
+    def decide(loaded: tuple[Entity | None, int], now: Instant) -> Decision[str]:
+        kept, number = loaded
+        counted: tuple[Entity, ...] = ()
+        if throttled:
+            after = throttle.counted(kept, seller.application.id, number, now)
+            if after is None:
+                raise ActionError(429)
+            counted = (after,)
         feed, events = feeds.queued(
             seller.application.id,
             numbers[0],
@@ -43,9 +70,9 @@ async def create_feed(
             records=records,
             now=now,
         )
-        return Decision(changes=(feed,), events=events, answer=key)
+        return Decision(changes=(*counted, feed), events=events, answer=key)
 
-    return await seller.ledger.act(seller.application, _nothing, decide)
+    return await seller.ledger.act(seller.application, load, decide)
 
 
 async def start_feed(seller: Seller, feed_id: str) -> None:

@@ -17,12 +17,26 @@ PAGE: Final = 1_000
 """Rows read at once where all of a list is gone through."""
 
 
+PROFILE_KEY: Final = "sellercenter-profile"
+"""The metadata key of an application that says whose ways its Seller Center has."""
+LINIO: Final = "linio"
+"""A callback URL may be used once only; any other profile is Falabella's, where it may be shared."""
+
+
 class Seller(msgspec.Struct, frozen=True, kw_only=True):
     """An application of the marketplace, with the store and the ledger of its things."""
 
     services: Services
     ledger: Ledger
     application: Application
+
+    @property
+    def unique_urls(self) -> bool:
+        """Whether each of its webhooks must have a URL of its own, as Linio has it."""
+        profile = self.application.metadata.get(PROFILE_KEY, "")
+        if not profile:
+            return self.services.settings.sellercenter_linio
+        return profile.strip().lower() == LINIO
 
     async def by_key(self, kind: str, key: str) -> Entity:
         """The one of this kind with this key. NotFoundError."""

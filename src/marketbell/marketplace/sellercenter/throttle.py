@@ -7,6 +7,10 @@ from typing import Final
 import msgspec
 
 from marketbell.model import Instant, Millis
+from marketbell.store.marketplace_plane import Entity
+
+KIND: Final = "throttle"
+KEY: Final = "feeds"
 
 FREE: Final = 50
 """Feeds that may be made without a pause."""
@@ -27,3 +31,30 @@ def take(bucket: Bucket | None, now: Instant) -> Bucket | None:
     if until - now > (FREE - 1) * PAUSE:
         return None
     return Bucket(until + PAUSE)
+
+
+def counted(kept: Entity | None, application_id: int, number: int, now: Instant) -> Entity | None:
+    """
+    A seller's row after one more feed, None if it may make none now.
+
+    The row is kept together with the feed, so that a restart forgets nothing and two nodes
+    cannot both take the last token. `number` is for a row that comes to be.
+    """
+    before = None if kept is None else msgspec.json.decode(kept.body, type=Bucket)
+    after = take(before, now)
+    if after is None:
+        return None
+    body = msgspec.json.encode(after)
+    if kept is not None:
+        return msgspec.structs.replace(kept, body=body)
+    return Entity(
+        application_id=application_id,
+        kind=KIND,
+        number=number,
+        key=KEY,
+        sole=True,
+        state="counted",
+        body=body,
+        created_at=now,
+        updated_at=now,
+    )

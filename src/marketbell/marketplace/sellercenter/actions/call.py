@@ -33,8 +33,6 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """The `Request` element of the body, for actions that take one."""
     zone: datetime.tzinfo
     """Of all times that are shown."""
-    unique_urls: bool = False
-    """Whether a callback URL may be used once only, as Linio has it."""
 
     def text(self, name: str) -> str:
         """A parameter, "" if it is not there."""
@@ -90,8 +88,6 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     work: Work
     versions: tuple[str, ...] = ("1.0",)
     takes_body: bool = False
-    makes_feed: bool = False
-    """Whether a call counts against the seller's feeds."""
 
 
 def bracketed(text: str) -> list[str] | None:

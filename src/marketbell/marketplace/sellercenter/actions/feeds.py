@@ -15,11 +15,8 @@ from marketbell.marketplace.sellercenter.envelope import Element, Success, recor
 from marketbell.marketplace.sellercenter.errors import ActionError
 from marketbell.marketplace.sellercenter.feeds import FeedStatus
 from marketbell.marketplace.sellercenter.times import plain_time
-from marketbell.model import Millis
 from marketbell.store.marketplace_plane import Entity, EntityFilter
 
-LISTED: Final[Millis] = 30 * 86_400_000
-"""How far back lists and counts go."""
 LIST_MAX: Final = 1_000
 """The most feeds in one answer."""
 PAGE: Final = 100
@@ -75,7 +72,7 @@ async def feed_count(call: Call) -> Success:
 
 
 async def feed_status(call: Call) -> Success:
-    """One feed with its errors, warnings and failure report, however old it is."""
+    """One feed that is still kept, with its errors, warnings and failure report."""
     feed_id = call.needed("FeedID")
     try:
         feed = await call.seller.by_key(feeds.KIND, feed_id.lower())
@@ -110,7 +107,7 @@ ACTIONS: Final = (
 
 
 def _recent(call: Call) -> EntityFilter:
-    since = call.seller.services.clock.now() - LISTED
+    since = call.seller.services.clock.now() - feeds.LISTED
     return EntityFilter(kind=feeds.KIND, created_since=since)
 
 

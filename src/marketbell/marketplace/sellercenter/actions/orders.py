@@ -170,10 +170,11 @@ async def _which(call: Call) -> EntityFilter | None:
     )
     if which.created_since is None and which.updated_since is None:
         raise ActionError(18)
-    status = call.text("Status")
-    if not status:
+    word = call.text("Status")
+    if not word:
         return which
-    if status not in items.STATUSES:
+    status = items.status_of(word)
+    if status is None:
         raise ActionError(36)
     # An order's state is all statuses of its items; those with this one among them are few.
     counts = await call.seller.services.store.count_entities(call.seller.application.id, which)

@@ -77,7 +77,8 @@ def feed_of(action: str, name: str) -> Work:
         if len(posted) > RECORDS_MAX:
             raise ActionError(11)
         records = [_record(one) for one in posted]
-        return Success(request_id=await runs.create_feed(call.seller, action, records))
+        made = await runs.create_feed(call.seller, action, records, throttled=True)
+        return Success(request_id=made)
 
     return work
 
@@ -109,7 +110,6 @@ ACTIONS: Final = (
             methods=POST,
             work=feed_of(name, element),
             takes_body=True,
-            makes_feed=True,
         )
         for name, element in (
             ("ProductCreate", "Product"),

@@ -86,7 +86,7 @@ async def create_webhook(call: Call) -> Success:
         raise ActionError(99, "", *details)
     # Nobody else's CreateWebhook may come between the look and the making.
     async with call.seller.services.turns.turn(-call.seller.application.id):
-        if call.unique_urls:
+        if call.seller.unique_urls:
             await _check_unused(call.seller, url)
         endpoint = await _created(call.seller, url, aliases)
     webhook_fields = {
@@ -100,7 +100,8 @@ async def get_webhooks(call: Call) -> Success:
     """All webhooks, or those whose ids are asked for; ids that there are not are left out."""
     wanted = None
     if call.text("WebhookIds"):
-        ids = bracketed(call.text("WebhookIds"))
+        given = call.text("WebhookIds")
+        ids = bracketed(given if given.startswith("[") else f"[{given}]")
         if ids is None:
             raise ActionError(5)
         wanted = {one.lower() for one in ids}

@@ -3,13 +3,15 @@
 
 -- name: entity_by_number
 -- One thing of an application.
-select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+select application_id, kind, number, key, sole, parent, state, over, revision, body,
+  created_at, updated_at
 from entity
 where kind = :kind and number = :number and application_id = :application_id;
 
 -- name: entities_by_number
 -- Those of some numbers; few enough to be sorted.
-select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+select application_id, kind, number, key, sole, parent, state, over, revision, body,
+  created_at, updated_at
 from entity
 where kind = :kind and number in (select value from json_each(:numbers))
   and application_id = :application_id
@@ -25,7 +27,8 @@ limit :limit offset :offset;
 
 -- name: entities_by_key
 -- Those of some keys; few enough to be sorted.
-select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+select application_id, kind, number, key, sole, parent, state, over, revision, body,
+  created_at, updated_at
 from entity indexed by entity_key
 where application_id = :application_id and kind = :kind
   and key in (select value from json_each(:keys)) and key <> ''
@@ -40,7 +43,8 @@ limit :limit offset :offset;
 
 -- name: entities_by_parent
 -- Those that belong to one thing; few enough to be sorted.
-select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+select application_id, kind, number, key, sole, parent, state, over, revision, body,
+  created_at, updated_at
 from entity indexed by entity_parent
 where application_id = :application_id and kind = :kind and parent = :parent and parent <> 0
   and (:states is null or state in (select value from json_each(:states)))
@@ -53,7 +57,8 @@ limit :limit offset :offset;
 
 -- name: entities_created_up
 -- In order of creation, oldest first.
-select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+select application_id, kind, number, key, sole, parent, state, over, revision, body,
+  created_at, updated_at
 from entity indexed by entity_created
 where application_id = :application_id and kind = :kind
   and (:states is null or state in (select value from json_each(:states)))
@@ -64,7 +69,8 @@ limit :limit offset :offset;
 
 -- name: entities_updated_up
 -- In order of their last change, oldest first.
-select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+select application_id, kind, number, key, sole, parent, state, over, revision, body,
+  created_at, updated_at
 from entity indexed by entity_updated
 where application_id = :application_id and kind = :kind
   and (:states is null or state in (select value from json_each(:states)))
@@ -75,7 +81,8 @@ limit :limit offset :offset;
 
 -- name: entities_state_up
 -- Of one state in order of creation, oldest first.
-select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+select application_id, kind, number, key, sole, parent, state, over, revision, body,
+  created_at, updated_at
 from entity indexed by entity_state
 where application_id = :application_id and kind = :kind and state = :state
   and created_at >= :created_since and created_at < :created_until
@@ -85,7 +92,8 @@ limit :limit offset :offset;
 
 -- name: entities_created_down
 -- In order of creation, newest first.
-select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+select application_id, kind, number, key, sole, parent, state, over, revision, body,
+  created_at, updated_at
 from entity indexed by entity_created
 where application_id = :application_id and kind = :kind
   and (:states is null or state in (select value from json_each(:states)))
@@ -96,7 +104,8 @@ limit :limit offset :offset;
 
 -- name: entities_updated_down
 -- In order of their last change, newest first.
-select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+select application_id, kind, number, key, sole, parent, state, over, revision, body,
+  created_at, updated_at
 from entity indexed by entity_updated
 where application_id = :application_id and kind = :kind
   and (:states is null or state in (select value from json_each(:states)))
@@ -107,7 +116,8 @@ limit :limit offset :offset;
 
 -- name: entities_state_down
 -- Of one state in order of creation, newest first.
-select application_id, kind, number, key, parent, state, revision, body, created_at, updated_at
+select application_id, kind, number, key, sole, parent, state, over, revision, body,
+  created_at, updated_at
 from entity indexed by entity_state
 where application_id = :application_id and kind = :kind and state = :state
   and created_at >= :created_since and created_at < :created_until
@@ -134,16 +144,25 @@ select number, revision, application_id
 from entity
 where kind = :kind and number in (select value from json_each(:numbers));
 
+-- name: entity_keys_taken
+-- Things of an application and kind that alone may have one of these keys.
+select number, key
+from entity indexed by entity_sole
+where application_id = :application_id and kind = :kind and sole = 1
+  and key in (select value from json_each(:keys));
+
 -- name: entity_insert
 -- A new thing.
 insert into entity
-  (application_id, kind, number, key, parent, state, revision, body, created_at, updated_at)
-values (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?8, ?9);
+  (application_id, kind, number, key, sole, parent, state, over, revision, body, created_at,
+   updated_at)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?10, ?11);
 
 -- name: entity_update
 -- A thing as it is from now on.
 update entity
-set key = ?4, parent = ?5, state = ?6, revision = revision + 1, body = ?7, updated_at = ?9
+set key = ?4, sole = ?5, parent = ?6, state = ?7, over = ?8, revision = revision + 1, body = ?9,
+  updated_at = ?11
 where kind = ?2 and number = ?3 and application_id = ?1;
 
 -- name: entity_numbers_take
@@ -190,6 +209,30 @@ delete from credential where marketplace = :marketplace and user = :user;
 delete from entity where (kind, number) in (
   select kind, number from entity indexed by entity_created
   where application_id = :application_id limit :limit);
+
+-- name: entities_over
+-- Things of a kind that have ended, in order of their last change: key, its time, whose it is,
+-- and whether something that belongs to it has not ended or not been left alone for as long.
+select e.updated_at, e.number, e.application_id, exists (
+  select 1 from entity c indexed by entity_parent
+  where c.application_id = e.application_id and c.kind in (select value from json_each(:parts))
+    and c.parent = e.number and c.parent <> 0 and (c.over = 0 or c.updated_at > :cutoff))
+from entity e indexed by entity_over
+where e.over = 1 and e.kind = :kind and (e.updated_at, e.number) > (:low_at, :low)
+  and (e.updated_at, e.number) <= (:high_at, :high)
+order by e.updated_at, e.number limit :limit;
+
+-- name: entity_parts_drop
+-- What belongs to a thing goes.
+delete from entity
+where (kind, number) in (
+  select kind, number from entity indexed by entity_parent
+  where application_id = :application_id and kind in (select value from json_each(:parts))
+    and parent = :number and parent <> 0);
+
+-- name: entity_drop
+-- A thing goes.
+delete from entity where kind = :kind and number = :number;
 
 -- name: credentials_drop
 -- User names of a deleted application, a bounded number of them.

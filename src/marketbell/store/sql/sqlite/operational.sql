@@ -16,8 +16,9 @@ where e.id = :endpoint_id and exists (
 insert into notice (public_id, organization, body) values (:public_id, :organization, :body);
 
 -- name: notices
--- What is to be told, oldest first.
-select id, public_id, organization, body from notice order by id limit :limit;
+-- What is to be told, oldest first, but not to some.
+select id, public_id, organization, body from notice
+where organization not in (select value from json_each(:but)) order by id limit :limit;
 
 -- name: notice_delete
 -- It has been told.

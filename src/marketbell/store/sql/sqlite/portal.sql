@@ -12,6 +12,10 @@ select count(*) from (
 insert into portal_code (digest, organization, application, granted, created_at, expires_at)
 values (:digest, :organization, :application, :granted, :now, :expires_at);
 
+-- name: portal_code_there
+-- Whether a code is kept.
+select 1 from portal_code where digest = :digest;
+
 -- name: portal_code_take
 -- Use a code up.
 delete from portal_code where digest = :digest

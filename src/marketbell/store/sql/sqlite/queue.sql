@@ -67,6 +67,10 @@ insert into message (id, public_id, application_id, event_type, event_id, channe
   occurred_at, created_at, payload_expires_at, deliver_at, headers)
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: aimed_insert
+-- A message was made for one endpoint alone.
+insert into aimed_message (message_id) values (?);
+
 -- name: payload_insert
 -- Keep a message's payload.
 insert into payload (message_id, body) values (?, ?);
@@ -214,7 +218,7 @@ returning state;
 -- A delivery that has ended, or never was, is due now; its claims go on above all that were given.
 insert into delivery (message_id, endpoint_id, state, due_at, claim_number, attempt_count,
   lost_count, born_at, trigger, order_key, place)
-values (:message_id, :endpoint_id, 'pending', :now,
+values (:message_id, :endpoint_id, 'pending', :due_at,
   coalesce((select f.claim_number from finished_delivery f
     where f.message_id = :message_id and f.endpoint_id = :endpoint_id), 0),
   0, 0, :now, 'manual', null, :message_id);

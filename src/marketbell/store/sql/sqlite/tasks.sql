@@ -108,7 +108,8 @@ delete from task where id in (
 
 -- name: candidates
 -- The next messages of an application, each with where its delivery to an endpoint stands.
-select m.id, m.event_type, m.channels, m.tags, m.created_at, coalesce(d.state, f.state),
+select m.id, m.event_type, m.channels, m.tags, m.created_at,
+  exists (select 1 from aimed_message o where o.message_id = m.id), coalesce(d.state, f.state),
   iif(:with_codes, (
     select a.status_code from attempt a indexed by attempt_message
     where a.message_id = m.id and a.endpoint_id = :endpoint_id order by a.id desc limit 1), null)
@@ -129,8 +130,10 @@ select count(*) from (
 select 1 from endpoint where id = :endpoint_id and disabled = 0 and deleted_at is null;
 
 -- name: pair
--- What decides about one delivery: its state, its key, and whether the payload is kept.
-select d.state, d.order_key, exists (select 1 from payload p where p.message_id = :message_id)
+-- What decides about one delivery: its state, its key, whether the payload is kept, and the time
+-- before which the message is not to be delivered.
+select d.state, d.order_key, exists (select 1 from payload p where p.message_id = :message_id),
+  (select m.deliver_at from message m where m.id = :message_id)
 from (select 1) left join delivery d
   on d.message_id = :message_id and d.endpoint_id = :endpoint_id;
 
@@ -148,3 +151,9 @@ order by d.lost_count, d.message_id, d.endpoint_id limit :limit;
 -- A parked delivery is due now, as if no claim of it had been lost.
 update delivery set due_at = :now, lost_count = 0
 where message_id = :message_id and endpoint_id = :endpoint_id and state = 'pending';
+
+-- name: aimed_prune
+-- What is known of messages that are no longer kept goes, up to a limit.
+delete from aimed_message where message_id in (
+  select message_id from aimed_message
+  where message_id < (select coalesce(min(id), 0) from message) limit :limit);

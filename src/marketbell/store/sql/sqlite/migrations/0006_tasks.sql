@@ -40,6 +40,11 @@ create table notice (
   body blob not null
 ) strict;
 
+-- Messages that were made for one endpoint alone: no other one has missed them.
+create table aimed_message (
+  message_id integer primary key
+) strict;
+
 -- Deliveries that an operator was told of as failing, until they succeed.
 create table announced_delivery (
   message_id integer not null,

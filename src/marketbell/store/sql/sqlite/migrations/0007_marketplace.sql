@@ -5,8 +5,12 @@ create table entity (
   number integer not null,
   application_id integer not null references application,
   key text not null,
+  -- 1 if no other of its application and kind may have its key.
+  sole integer not null,
   parent integer not null,
   state text not null,
+  -- 1 once it has ended, so that it may go when it is old.
+  over integer not null,
   revision integer not null,
   body blob not null,
   created_at integer not null,
@@ -17,6 +21,8 @@ create index entity_created on entity (application_id, kind, created_at, number)
 create index entity_updated on entity (application_id, kind, updated_at, number);
 create index entity_state on entity (application_id, kind, state, created_at, number);
 create index entity_key on entity (application_id, kind, key) where key <> '';
+create unique index entity_sole on entity (application_id, kind, key) where sole = 1;
+create index entity_over on entity (kind, updated_at, number) where over = 1;
 create index entity_parent on entity (application_id, kind, parent) where parent <> 0;
 
 -- The last number that was given out for each kind.

@@ -1,0 +1,163 @@
+"""The columns that each kind of thing is shown with, in lists and alone."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from marketbell.cli.moments import clock_of
+from marketbell.cli.tables import Column, Thing, field, json_of, time_of
+
+APPLICATIONS: Final = (
+    field("Id", "id"),
+    field("Uid", "uid"),
+    field("Name", "name"),
+    field("Rate limit", "rateLimit"),
+    time_of("Created", "createdAt"),
+)
+APPLICATION: Final = (
+    *APPLICATIONS,
+    time_of("Updated", "updatedAt"),
+    field("Metadata", "metadata"),
+)
+
+
+def _state(endpoint: Thing) -> str:
+    return "disabled" if endpoint["disabled"] else "paused" if endpoint.get("paused") else "active"
+
+
+ENDPOINTS: Final = (
+    field("Id", "id"),
+    field("Uid", "uid"),
+    Column("State", _state),
+    field("URL", "url"),
+    Column("Event types", lambda one: one.get("filterTypes") or "all"),
+    time_of("Created", "createdAt"),
+)
+ENDPOINT: Final = (
+    *ENDPOINTS,
+    time_of("Updated", "updatedAt"),
+    field("Description", "description"),
+    field("Channels", "channels"),
+    field("Rate limit", "rateLimit"),
+    field("Metadata", "metadata"),
+)
+
+
+def _event_type_state(event_type: Thing) -> str:
+    if event_type.get("archived"):
+        return "archived"
+    return "deprecated" if event_type.get("deprecated") else "active"
+
+
+EVENT_TYPES: Final = (
+    field("Name", "name"),
+    field("Group", "groupName"),
+    Column("State", _event_type_state),
+    field("Description", "description"),
+)
+EVENT_TYPE: Final = (
+    *EVENT_TYPES,
+    field("Feature flags", "featureFlags"),
+    time_of("Created", "createdAt"),
+    time_of("Updated", "updatedAt"),
+    Column("Schemas", lambda one: json_of(one["schemas"]) if one.get("schemas") else ""),
+)
+
+MESSAGES: Final = (
+    field("Id", "id"),
+    field("Event type", "eventType"),
+    time_of("Accepted", "timestamp"),
+    field("Event id", "eventId"),
+    field("Channels", "channels"),
+    field("Tags", "tags"),
+)
+MESSAGES_ANYWHERE: Final = (*MESSAGES[:2], field("Application", "appId"), *MESSAGES[2:])
+MESSAGE: Final = (
+    *MESSAGES,
+    time_of("Happened", "occurredAt"),
+    time_of("Due", "deliverAt"),
+    Column("Payload", lambda one: json_of(one["payload"])),
+)
+DELIVERIES: Final = (
+    field("Id", "id"),
+    field("Event type", "eventType"),
+    field("Status", "statusText"),
+    time_of("Next attempt", "nextAttempt"),
+    time_of("Accepted", "timestamp"),
+    field("Event id", "eventId"),
+)
+DESTINATIONS: Final = (
+    field("Id", "id"),
+    field("Uid", "uid"),
+    field("Status", "statusText"),
+    time_of("Next attempt", "nextAttempt"),
+    field("URL", "url"),
+)
+
+
+def _answer(attempt: Thing) -> str:
+    code = attempt["responseStatusCode"]
+    return str(code) if code else str(attempt.get("outcome", ""))
+
+
+_TRIGGERS: Final = ("schedule", "resend")
+
+ATTEMPTS: Final = (
+    field("Id", "id"),
+    field("Status", "statusText"),
+    Column("Answer", _answer),
+    time_of("Began", "timestamp"),
+    Column("Took", lambda one: f"{one['responseDurationMs']} ms"),
+    field("Message", "msgId"),
+    field("Endpoint", "endpointId"),
+    field("Reason", "reason"),
+)
+ATTEMPT: Final = (
+    *ATTEMPTS,
+    field("URL", "url"),
+    Column("By", lambda one: _TRIGGERS[one["triggerType"]]),
+    field("Response", "response"),
+)
+FOLLOWED: Final = (
+    Column("Began", lambda one: clock_of(one["timestamp"])),
+    field("Status", "statusText"),
+    Column("Answer", _answer),
+    Column("Took", lambda one: f"{one['responseDurationMs']} ms"),
+    Column("Event type", lambda one: (one.get("msg") or {}).get("eventType")),
+    field("Message", "msgId"),
+    field("Endpoint", "endpointId"),
+    field("Reason", "reason"),
+)
+"""Of attempts as they happen."""
+FOLLOWED_WIDTHS: Final = (12, 7, 9, 8, 24, 31, 30, 0)
+
+TASKS: Final = (
+    field("Id", "id"),
+    field("Task", "task"),
+    Column("Status", lambda one: "cancelled" if one["data"]["cancelled"] else one["status"]),
+    Column("Progress", lambda one: f"{one['data']['progress']:.0%}"),
+    Column("Looked at", lambda one: one["data"]["looked"]),
+    Column("Made", lambda one: one["data"]["made"]),
+    Column("Skipped", lambda one: one["data"]["skipped"]),
+    time_of("Updated", "updatedAt"),
+)
+TASK: Final = (
+    *TASKS,
+    Column("Created", lambda one: time_of("", "createdAt").value(one["data"])),
+    Column("Application", lambda one: one["data"]["appId"]),
+    Column("Endpoint", lambda one: one["data"]["endpointId"]),
+    Column("Error", lambda one: one["data"]["error"]),
+)
+
+CHANGES: Final = (
+    time_of("When", "timestamp"),
+    field("Who", "actor"),
+    field("Operation", "operation"),
+    field("Application", "appId"),
+    field("Endpoint", "endpointId"),
+    field("From", "sourceAddress"),
+    Column(
+        "Fields",
+        lambda one: [change.get("field") or change.get("name") for change in one["fields"]],
+    ),
+)
