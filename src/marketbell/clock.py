@@ -22,7 +22,8 @@ class Clock(Protocol):
     Time as the program sees it, on two axes.
 
     `now` is the due axis: schedules, retention and statistics live on it, and a scaled
-    clock runs it faster. `monotonic` is real: time-outs, leases and I/O live on it.
+    clock runs it faster. `monotonic` is real: time-outs, leases and I/O live on it. So is
+    `real_now`: tokens, keys and sessions, which people and other programs hold, live on it.
     """
 
     speed: float
@@ -30,6 +31,9 @@ class Clock(Protocol):
 
     def now(self) -> Instant:
         """The present instant on the due axis, in milliseconds."""
+
+    def real_now(self) -> Instant:
+        """The present instant of the wall clock, in milliseconds; `now()` unless that is scaled."""
 
     def monotonic(self) -> float:
         """Real seconds from some fixed point; never steps back."""
@@ -46,6 +50,10 @@ class SystemClock:
     def now(self) -> Instant:
         """The wall clock in milliseconds. It may jump either way; nothing relies on its not doing so."""
         return time.time_ns() // 1_000_000
+
+    def real_now(self) -> Instant:
+        """See now."""
+        return self.now()
 
     def monotonic(self) -> float:
         """The machine's monotonic clock in seconds."""
@@ -69,6 +77,10 @@ class ScaledClock:
         """The scaled instant in milliseconds; never steps back."""
         elapsed = time.monotonic_ns() - self._start
         return (self._start_ns + int(elapsed * self.speed)) // 1_000_000
+
+    def real_now(self) -> Instant:
+        """The wall clock in milliseconds, unscaled."""
+        return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
         """The machine's monotonic clock in seconds, unscaled."""

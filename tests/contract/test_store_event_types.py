@@ -113,9 +113,7 @@ async def test_several_are_put_at_once_new_or_not(store: Store) -> None:
 async def test_so_many_may_be_there(store: Store) -> None:
     await store.put_event_types([named("a"), named("b")], now=START, limit=2)
     with pytest.raises(LimitReachedError, match="3 event types"):
-        await store.put_event_types(
-            [named("a", description="x"), named("c")], now=START, limit=2
-        )
+        await store.put_event_types([named("a", description="x"), named("c")], now=START, limit=2)
     with pytest.raises(LimitReachedError):
         await store.create_event_type(named("c"), limit=2)
     assert (await store.event_type(ORGANIZATION, "a")).description == PARTS.description

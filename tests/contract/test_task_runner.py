@@ -271,3 +271,16 @@ async def test_what_ended_long_ago_is_forgotten(stage: Stage) -> None:
                 break
             await asyncio.sleep(0.005)
     await runner.stop()
+
+
+async def test_a_clock_that_is_set_back_holds_up_no_task(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marketbell.control.task_runner._LOOK_S", 0.01)
+    task = await stage.fill(4)
+    stage.clock.jump(-3_600_000)
+    runner = stage.runner()
+    runner.start()
+    done = await stage.until(over, task, passing=0)
+    await runner.stop()
+    assert (done.status, done.made) == (TaskStatus.FINISHED, 4)

@@ -48,7 +48,7 @@ class LiveNode:
         return self.node.url
 
     def token(self, organization: str = "org_test", application: str | None = None) -> str:
-        now = self.clock.now()
+        now = self.clock.real_now()
         return create_token(self.settings.jwt_secret, organization, now, HOUR_MS, application)
 
     def client(

@@ -364,6 +364,31 @@ def test_a_list_on_a_terminal_is_a_table(command: Callable[..., Command], shop: 
     assert "Rate limit" in listing.seen
 
 
+@pytest.mark.parametrize("width", ["40", "80", "200"])
+def test_a_table_on_a_narrow_terminal_cuts_no_id(
+    width: str,
+    shop: str,
+    api: httpx.Client,
+    settle: Callable[[], None],
+    live: Any,
+    organization: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    publish(api, 1)
+    settle()
+    monkeypatch.setenv("MARKETBELL_URL", live.url)
+    monkeypatch.setenv("MARKETBELL_TOKEN", live.token(organization))
+    monkeypatch.setenv("COLUMNS", width)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert run(["attempt", "list"]) == 0
+    printed = capsys.readouterr().out
+    (attempt,) = api.get("/attempt").json()["data"]
+    for name in ("id", "msgId", "endpointId", "statusText"):
+        assert attempt[name] in printed
+    assert attempt["endpointId"] == shop
+
+
 def test_a_reader_that_has_enough_is_no_error(
     live: Any, shop: str, organization: str, api: httpx.Client
 ) -> None:

@@ -250,7 +250,12 @@ class Walk:
         assert {
             one.number: one.state for one in await bazaar.entities(seller, "order")
         } == model.orders
+        for one in await bazaar.entities(seller, "order"):
+            assert one.over == (one.state in {"COMPLETED", "CANCELLED"})
+        assert all(one.over for one in await bazaar.entities(seller, "log"))
         kept = await bazaar.entities(seller, "return")
+        for one in kept:
+            assert one.over == (one.state in {"Accepted", "Cancelled"})
         assert {one.number: one.state for one in kept} == model.returns
         for one in kept:
             assert list(returns.return_of(one).part_ids) == model.returned[one.number]

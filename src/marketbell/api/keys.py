@@ -138,7 +138,7 @@ async def _create(call: Call) -> Answer:
             application=application,
             expires_in_s=given.expiry,
         ),
-        now=call.services.clock.now(),
+        now=call.services.clock.real_now(),
         keys_max=call.services.settings.api_keys_max,
         once=_once(call),
     )
@@ -177,7 +177,7 @@ async def _expire(call: Call) -> Answer:
         call.services.store,
         call.principal,
         call.path["key_id"],
-        now=call.services.clock.now(),
+        now=call.services.clock.real_now(),
         after_s=_EXPIRE(call.body or b"{}").expiry or 0,
     )
     return NO_CONTENT
@@ -208,7 +208,7 @@ async def _end_all(call: Call, application: str | None, expiry: int | None) -> N
         call.services.store,
         call.principal,
         application,
-        now=call.services.clock.now(),
+        now=call.services.clock.real_now(),
         after_s=expiry or 0,
         once=call.once(lambda _made: b""),
     )
@@ -216,7 +216,7 @@ async def _end_all(call: Call, application: str | None, expiry: int | None) -> N
 
 async def _log_out(call: Call) -> Answer:
     services = call.services
-    await api_keys.log_out(services.store, call.principal, now=services.clock.now())
+    await api_keys.log_out(services.store, call.principal, now=services.clock.real_now())
     return NO_CONTENT
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 from marketbell.cli.moments import clock_of
-from marketbell.cli.tables import Column, Thing, field, json_of, time_of
+from marketbell.cli.tables import Column, Thing, field, json_of, prose, time_of
 
 APPLICATIONS: Final = (
     field("Id", "id"),
     field("Uid", "uid"),
-    field("Name", "name"),
+    prose("Name", "name"),
     field("Rate limit", "rateLimit"),
     time_of("Created", "createdAt"),
 )
 APPLICATION: Final = (
     *APPLICATIONS,
     time_of("Updated", "updatedAt"),
-    field("Metadata", "metadata"),
+    prose("Metadata", "metadata"),
 )
 
 
@@ -29,17 +29,17 @@ ENDPOINTS: Final = (
     field("Id", "id"),
     field("Uid", "uid"),
     Column("State", _state),
-    field("URL", "url"),
-    Column("Event types", lambda one: one.get("filterTypes") or "all"),
+    prose("URL", "url"),
+    Column("Event types", lambda one: one.get("filterTypes") or "all", folds=True),
     time_of("Created", "createdAt"),
 )
 ENDPOINT: Final = (
     *ENDPOINTS,
     time_of("Updated", "updatedAt"),
-    field("Description", "description"),
-    field("Channels", "channels"),
+    prose("Description", "description"),
+    prose("Channels", "channels"),
     field("Rate limit", "rateLimit"),
-    field("Metadata", "metadata"),
+    prose("Metadata", "metadata"),
 )
 
 
@@ -53,11 +53,11 @@ EVENT_TYPES: Final = (
     field("Name", "name"),
     field("Group", "groupName"),
     Column("State", _event_type_state),
-    field("Description", "description"),
+    prose("Description", "description"),
 )
 EVENT_TYPE: Final = (
     *EVENT_TYPES,
-    field("Feature flags", "featureFlags"),
+    prose("Feature flags", "featureFlags"),
     time_of("Created", "createdAt"),
     time_of("Updated", "updatedAt"),
     Column("Schemas", lambda one: json_of(one["schemas"]) if one.get("schemas") else ""),
@@ -68,8 +68,8 @@ MESSAGES: Final = (
     field("Event type", "eventType"),
     time_of("Accepted", "timestamp"),
     field("Event id", "eventId"),
-    field("Channels", "channels"),
-    field("Tags", "tags"),
+    prose("Channels", "channels"),
+    prose("Tags", "tags"),
 )
 MESSAGES_ANYWHERE: Final = (*MESSAGES[:2], field("Application", "appId"), *MESSAGES[2:])
 MESSAGE: Final = (
@@ -91,7 +91,7 @@ DESTINATIONS: Final = (
     field("Uid", "uid"),
     field("Status", "statusText"),
     time_of("Next attempt", "nextAttempt"),
-    field("URL", "url"),
+    prose("URL", "url"),
 )
 
 
@@ -110,13 +110,13 @@ ATTEMPTS: Final = (
     Column("Took", lambda one: f"{one['responseDurationMs']} ms"),
     field("Message", "msgId"),
     field("Endpoint", "endpointId"),
-    field("Reason", "reason"),
+    prose("Reason", "reason"),
 )
 ATTEMPT: Final = (
     *ATTEMPTS,
-    field("URL", "url"),
+    prose("URL", "url"),
     Column("By", lambda one: _TRIGGERS[one["triggerType"]]),
-    field("Response", "response"),
+    prose("Response", "response"),
 )
 FOLLOWED: Final = (
     Column("Began", lambda one: clock_of(one["timestamp"])),
@@ -126,7 +126,7 @@ FOLLOWED: Final = (
     Column("Event type", lambda one: (one.get("msg") or {}).get("eventType")),
     field("Message", "msgId"),
     field("Endpoint", "endpointId"),
-    field("Reason", "reason"),
+    prose("Reason", "reason"),
 )
 """Of attempts as they happen."""
 FOLLOWED_WIDTHS: Final = (12, 7, 9, 8, 24, 31, 30, 0)
@@ -151,7 +151,7 @@ TASK: Final = (
 
 CHANGES: Final = (
     time_of("When", "timestamp"),
-    field("Who", "actor"),
+    prose("Who", "actor"),
     field("Operation", "operation"),
     field("Application", "appId"),
     field("Endpoint", "endpointId"),
@@ -159,5 +159,6 @@ CHANGES: Final = (
     Column(
         "Fields",
         lambda one: [change.get("field") or change.get("name") for change in one["fields"]],
+        folds=True,
     ),
 )

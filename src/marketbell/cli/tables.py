@@ -19,6 +19,9 @@ Thing: TypeAlias = Mapping[str, Any]
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _GAP: Final = "  "
+_WIDE: Final = 10_000
+"""Columns of what has no width of its own."""
+_FOLDED_LEAST: Final = 12
 _NONE: Final = "-"
 """What stands in a pipe's column where there is nothing, so that every line has as many."""
 
@@ -28,11 +31,18 @@ class Column(NamedTuple):
 
     head: str
     value: Callable[[Thing], object]
+    folds: bool = False
+    """Whether it may take several lines on a terminal; ids and times stay whole."""
 
 
 def field(head: str, name: str) -> Column:
     """A column that shows a field as it is."""
     return Column(head, lambda thing: thing.get(name))
+
+
+def prose(head: str, name: str) -> Column:
+    """The same for what may be long; it takes several lines where a terminal is narrow."""
+    return Column(head, lambda thing: thing.get(name), folds=True)
 
 
 def time_of(head: str, name: str) -> Column:
@@ -136,7 +146,7 @@ def console_of(*, stderr: bool = False) -> Console:
     return Console(
         stderr=stderr,
         force_terminal=terminal,
-        width=None if terminal else 10_000,
+        width=None if terminal else _WIDE,
         markup=False,
         highlight=False,
         emoji=False,
@@ -153,11 +163,19 @@ def _cells(columns: Sequence[Column], thing: Thing) -> list[str]:
 
 
 def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    from rich.cells import cell_len
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
+    least = len(_GAP) * len(columns)
     for number, column in enumerate(columns):
-        table.add_column(column.head, no_wrap=number == 0, overflow="fold")
+        width = max(cell_len(column.head), *(cell_len(row[number]) for row in rows))
+        width = min(width, _FOLDED_LEAST) if column.folds else width
+        table.add_column(column.head, no_wrap=not column.folds, overflow="fold", min_width=width)
+        least += width
     for row in rows:
         table.add_row(*row)
-    console_of().print(table)
+    console = console_of()
+    # Where a terminal is too narrow it breaks the lines itself, and nothing is cut.
+    console.width = max(console.width, least)
+    console.print(table, crop=False)

@@ -95,8 +95,6 @@ class Gate:
         self._revision = 0
         self._alone = alone
         self._confirmed_until = float("-inf")
-        self._start = clock.now()
-        self._start_monotonic = clock.monotonic()
         store.on_access_change(self._changed)
 
     def known(self, authorization: bytes | None) -> Principal | None:
@@ -109,7 +107,7 @@ class Gate:
             return None
         digest = blake2b(authorization, digest_size=16).digest()
         verdict = self._verdicts.get(digest)
-        if verdict is None or self._now() >= verdict.good_until:
+        if verdict is None or self._clock.real_now() >= verdict.good_until:
             return None
         if not self._alone and self._outdated():
             return None
@@ -157,7 +155,7 @@ class Gate:
 
     async def _judged(self, token: bytes) -> tuple[Principal, Instant]:
         """The caller, and until when that may be remembered."""
-        now = self._now()
+        now = self._clock.real_now()
         parsed = parse(token)
         if parsed is not None:
             principal, ends_at = await self._judged_key(*parsed, now)
@@ -198,12 +196,6 @@ class Gate:
             ),
         )
         return principal, min(expires_at, NEVER if login.ends_at is None else login.ends_at)
-
-    def _now(self) -> Instant:
-        clock = self._clock
-        if clock.speed == 1.0:
-            return clock.now()
-        return self._start + int((clock.monotonic() - self._start_monotonic) * 1000)
 
     # -- changes ------------------------------------------------------------------------
 

@@ -87,7 +87,7 @@ async def let_in(
     scopes, sees, rotates = _granted(principal, request)
     signing_key = _signing_key(services)
     application = await _application(services, principal, ref, request)
-    now = services.clock.now()
+    now = services.clock.real_now()
     ttl_s = EXPIRY_MAX_S if request.expires_in_s is None else request.expires_in_s
     until = min(now + ttl_s * 1000, _own_end(principal))
     token = create_token(
@@ -130,7 +130,7 @@ async def sign_in(services: Services, code: str) -> str:
     """The secret of a new session. NotFoundError for a code that is not, or no longer, good."""
     secret = secrets.token_urlsafe(_SECRET_BYTES)
     session = await services.store.open_portal_session(
-        digest_of(code), digest_of(secret), now=services.clock.now(), sessions_max=SESSIONS_MAX
+        digest_of(code), digest_of(secret), now=services.clock.real_now(), sessions_max=SESSIONS_MAX
     )
     if await _ended(services, session, digest_of(secret)):
         await sign_out(services, secret)
@@ -142,7 +142,7 @@ async def signed_in(services: Services, secret: str) -> tuple[Principal, PortalS
     """Who comes with the secret of a session, and what it may; None if it is over or was ended."""
     digest = digest_of(secret)
     try:
-        session = await services.store.portal_session(digest, now=services.clock.now())
+        session = await services.store.portal_session(digest, now=services.clock.real_now())
     except NotFoundError:
         return None
     if await _ended(services, session, digest):
@@ -180,7 +180,7 @@ async def _ended(services: Services, session: PortalSession, digest: bytes) -> b
     ends_at = await services.store.token_end(
         grant.organization, grant.application, digest, session.granted_at
     )
-    return ends_at is not None and ends_at <= services.clock.now()
+    return ends_at is not None and ends_at <= services.clock.real_now()
 
 
 async def _application(

@@ -23,7 +23,9 @@ _DISABLE_AT_ONCE = 100
 class Keeper(Protocol):
     """What the janitor needs of a store."""
 
-    async def prune(self, ages: Ages, *, now: Instant, limit: int) -> Pruned:
+    async def prune(
+        self, ages: Ages, *, now: Instant, limit: int, real_now: Instant | None = None
+    ) -> Pruned:
         """See Retention.prune."""
 
     async def failing_since(self, before: Instant, limit: int) -> tuple[int, ...]:
@@ -92,7 +94,10 @@ class Janitor:
         more = True
         while more and not self._stop.is_set():
             pruned = await self._keeper.prune(
-                self._duties.ages, now=self._clock.now(), limit=self._duties.rows
+                self._duties.ages,
+                now=self._clock.now(),
+                limit=self._duties.rows,
+                real_now=self._clock.real_now(),
             )
             self._tally.pruned(
                 payloads=pruned.payloads,

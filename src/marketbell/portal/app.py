@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
 import structlog
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from marketbell.control import portal
 from marketbell.control.origins import Sources, headers_of, origin_of
@@ -24,7 +25,9 @@ from marketbell.errors import (
     InvalidError,
     LimitReachedError,
     MarketbellError,
+    MoveRefusedError,
     NotFoundError,
+    RateLimitedError,
     StoreError,
     TooLargeError,
     TooSlowError,
@@ -57,6 +60,8 @@ _STATUSES: Final[tuple[tuple[type[MarketbellError], int], ...]] = (
     (ForbiddenError, 403),
     (NotFoundError, 404),
     (ConflictError, 409),
+    (MoveRefusedError, 409),
+    (RateLimitedError, 429),
     (LimitReachedError, 400),
     (GoneError, 410),
     (StoreError, 503),
@@ -99,6 +104,41 @@ def see(place: str) -> Response:
     return RedirectResponse(place, 303, _HEADERS)
 
 
+def by_path(found: Iterable[Route]) -> tuple[BaseRoute, ...]:
+    """
+    One route for each path, with all its methods, so that a refused method is told every other.
+
+    Last stands a page for whatever else is below /portal.
+    """
+    paths: dict[str, list[Route]] = {}
+    for route in found:
+        paths.setdefault(route.path, []).append(route)
+    return (*(_joined(path, own) for path, own in paths.items()), _Elsewhere())
+
+
+def _joined(path: str, own: Sequence[Route]) -> Route:
+    works = {method: route.endpoint for route in own for method in route.methods or ()}
+
+    async def answer(request: Request) -> Response:
+        response: Response = await works[request.method](request)
+        return response
+
+    return Route(path, answer, methods=list(works))
+
+
+class _Elsewhere(Route):
+    """What is no page of the portal; tried only after all that are, whatever the method."""
+
+    def __init__(self) -> None:
+        super().__init__(HOME + "/{rest:path}", _no_such_page)
+        self.methods = None
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Never more than in part: a page that has the path, but not the method, comes before."""
+        match, child = super().matches(scope)
+        return (Match.PARTIAL if match is Match.FULL else match), child
+
+
 class Portal:
     """The pages of one server."""
 
@@ -106,7 +146,7 @@ class Portal:
         self._services = services
         self._sources = Sources(services.settings.trusted_proxies)
 
-    def page(self, path: str, work: Work) -> BaseRoute:
+    def page(self, path: str, work: Work) -> Route:
         """A page for those who are signed in."""
 
         async def answer(request: Request) -> Response:
@@ -114,7 +154,7 @@ class Portal:
 
         return Route(path, answer, methods=["GET"])
 
-    def form(self, path: str, operation: str, work: Work) -> BaseRoute:
+    def form(self, path: str, operation: str, work: Work) -> Route:
         """A form of a page; the audit log calls what it does by the operation's name."""
 
         async def answer(request: Request) -> Response:
@@ -122,7 +162,7 @@ class Portal:
 
         return Route(path, answer, methods=["POST"])
 
-    def open(self) -> tuple[BaseRoute, ...]:
+    def open(self) -> tuple[Route, ...]:
         """What takes no session: signing in, and files."""
         return (
             Route(LOGIN, self._login, methods=["GET"]),
@@ -235,10 +275,14 @@ def _login_page(fault: str, status: int = 200, *, code: str = "") -> Response:
     return rendered("login.html", {"fault": fault, "code": code}, status)
 
 
+async def _no_such_page(_request: Request) -> Response:
+    return rendered("error.html", {"fault": "There is no such page."}, 404)
+
+
 async def _file(request: Request) -> Response:
     found = asset(request.path_params["name"])
     if found is None:
-        return rendered("error.html", {"fault": "There is no such page."}, 404)
+        return await _no_such_page(request)
     return Response(found.body, headers={"content-type": found.kind, "cache-control": _FOR_GOOD})
 
 

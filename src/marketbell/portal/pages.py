@@ -13,7 +13,7 @@ from marketbell.control.keys import ED25519
 from marketbell.control.scopes import require
 from marketbell.control.services import Services
 from marketbell.errors import ForbiddenError, InvalidError, NotFoundError
-from marketbell.portal.app import HOME, Portal, Visit, see
+from marketbell.portal.app import HOME, Portal, Visit, by_path, see
 from marketbell.portal.views import (
     attempt_view,
     delivery_text,
@@ -36,15 +36,17 @@ GRACES: Final = {"0": 0, "1h": 3_600, "24h": 86_400, "7d": 604_800}
 def routes(services: Services) -> tuple[BaseRoute, ...]:
     """The whole portal over the services of a node."""
     portal = Portal(services)
-    return (
-        *portal.open(),
-        portal.page(HOME, _endpoints),
-        portal.page(ENDPOINT, _endpoint),
-        portal.page(SECRET, _secret),
-        portal.page(MESSAGE, _message),
-        portal.form(SECRET, "v1.endpoint.rotate-secret", _rotate),
-        portal.form(MESSAGE, "v1.message-attempt.resend", _resend),
-        portal.form("/portal/logout", "v1.authentication.logout", portal.sign_out),
+    return by_path(
+        (
+            *portal.open(),
+            portal.page(HOME, _endpoints),
+            portal.page(ENDPOINT, _endpoint),
+            portal.page(SECRET, _secret),
+            portal.page(MESSAGE, _message),
+            portal.form(SECRET, "v1.endpoint.rotate-secret", _rotate),
+            portal.form(MESSAGE, "v1.message-attempt.resend", _resend),
+            portal.form("/portal/logout", "v1.authentication.logout", portal.sign_out),
+        )
     )
 
 

@@ -309,9 +309,14 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
 class Retention(Protocol):
     """Keeping the store small."""
 
-    async def prune(self, ages: Ages, *, now: Instant, limit: int) -> Pruned:
+    async def prune(
+        self, ages: Ages, *, now: Instant, limit: int, real_now: Instant | None = None
+    ) -> Pruned:
         """
         Remove up to `limit` rows of each kind that are past their age, in one short transaction.
+
+        What lives on real time, as the portal's sessions do, is judged by `real_now`; None for
+        the same as `now`.
 
         No payload that an unfinished delivery needs is removed, save those of disabled
         endpoints, whose deliveries are cancelled then. Deliveries of deleted endpoints are cancelled.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -13,10 +14,8 @@ from marketbell.store.walk import Rows, Walk
 
 _SQL = statements("sqlite", "marketplace")
 
-PARTS: Final = ("item", "return")
-"""Kinds that belong to another thing, and go with it alone."""
-
-_PARTS: Final = msgspec.json.encode(PARTS).decode()
+PARTS: Final[Mapping[str, Sequence[str]]] = {"order": ("item", "return")}
+"""By kind, the kinds whose `parent` is a number of it: they go with it alone."""
 
 
 def drop_ended(
@@ -33,13 +32,14 @@ def drop_ended(
 
     One stays while something that belongs to it has not ended, or has changed since.
     """
+    parts = msgspec.json.encode(PARTS.get(kind, ())).decode()
 
     def rows(low: tuple[int, int], high: tuple[int, int], count: int) -> Rows:
         found = transaction.rows(
             _SQL["entities_over"],
             {
                 "kind": kind,
-                "parts": _PARTS,
+                "parts": parts,
                 "cutoff": cutoff,
                 "low_at": low[0],
                 "low": low[1],
@@ -55,6 +55,6 @@ def drop_ended(
     ):
         if needed:
             continue
-        which = {"application_id": application_id, "number": number, "parts": _PARTS}
+        which = {"application_id": application_id, "number": number, "parts": parts}
         transaction.change(_SQL["entity_parts_drop"], which)
         transaction.change(_SQL["entity_drop"], {"kind": kind, "number": number})

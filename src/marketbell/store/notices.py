@@ -35,9 +35,7 @@ class SqliteNotices(Resource):
         )
 
 
-def _notices(
-    transaction: Transaction, limit: int, but: Sequence[str]
-) -> tuple[WaitingNotice, ...]:
+def _notices(transaction: Transaction, limit: int, but: Sequence[str]) -> tuple[WaitingNotice, ...]:
     values: dict[str, Value] = {"limit": limit, "but": msgspec.json.encode(but).decode()}
     rows: Any = transaction.rows(_SQL["notices"], values)
     return tuple(

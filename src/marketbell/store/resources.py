@@ -306,11 +306,14 @@ class SqliteResources(Resource):
 
     # -- Retention --------------------------------------------------------------------------
 
-    async def prune(self, ages: Ages, *, now: Instant, limit: int) -> Pruned:
+    async def prune(
+        self, ages: Ages, *, now: Instant, limit: int, real_now: Instant | None = None
+    ) -> Pruned:
         """See Retention.prune."""
+        real = now if real_now is None else real_now
         return await self._write(
             lambda transaction: retention.prune(
-                transaction, self._walks, ages, now=now, limit=limit
+                transaction, self._walks, ages, now=now, real_now=real, limit=limit
             )
         )
 

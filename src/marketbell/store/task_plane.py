@@ -213,6 +213,9 @@ class Tasks(Protocol):
     async def next_task_at(self) -> Instant | None:
         """When the next task falls due; None if none runs."""
 
+    async def release_tasks(self, *, now: Instant) -> None:
+        """Make every task that runs due now; a claim that is alive is fenced by the next one."""
+
     async def running_tasks(self) -> int:
         """How many tasks of all organizations run."""
 

@@ -117,6 +117,10 @@ class SqliteTasks(Resource):
         """See Tasks.next_task_at."""
         return await self._read(lambda transaction: _first(transaction, "task_next_at"))
 
+    async def release_tasks(self, *, now: Instant) -> None:
+        """See Tasks.release_tasks."""
+        await self._write(lambda transaction: tasks.release_all(transaction, now))
+
     async def running_tasks(self) -> int:
         """See Tasks.running_tasks."""
         return await self._read(lambda transaction: _first(transaction, "tasks_running") or 0)

@@ -53,6 +53,10 @@ class FakeClock:
         """The instant that the clock shows."""
         return self._wall + self._elapsed
 
+    def real_now(self) -> Instant:
+        """See now."""
+        return self.now()
+
     def monotonic(self) -> float:
         """Seconds that never step back."""
         return self._elapsed / 1000 + (0.0 if self._still else time.monotonic())
