@@ -45,6 +45,8 @@ from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 from marketbell.testing.clock import START as NOW
 
+pytestmark = pytest.mark.alone
+
 SMALL, LARGE = 5_000, 500_000
 DAY = 86_400_000
 NEVER = 1 << 62

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+pytestmark = pytest.mark.alone
+
 MESSAGE = b'{"eventType":"a","payload":%s}'
 PATH = "/api/v1/app/s/msg"
 

@@ -29,6 +29,8 @@ from support.badness import bodies
 from support.conformity import faults
 from support.server import Server, running
 
+pytestmark = pytest.mark.alone
+
 Answered: TypeAlias = tuple[int, bytes]
 
 GROWTH_MAX = 10_000_000

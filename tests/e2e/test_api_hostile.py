@@ -13,6 +13,8 @@ import pytest
 
 from marketbell.testing import Received, TestReceiver
 
+pytestmark = pytest.mark.alone
+
 URL = "https://example.com/hook"
 ONCE = {"idempotency-key": "once"}
 LONG_AGO = "1970-01-01T00:00:00Z"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 MARKETBELL = Path(sys.executable).parent / "marketbell"
 
 

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
+
+pytestmark = pytest.mark.alone
 
 MARKETBELL = Path(sys.executable).parent / "marketbell"
 

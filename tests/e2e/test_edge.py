@@ -12,6 +12,8 @@ from typing import Any, Self
 import httpx
 import pytest
 
+pytestmark = pytest.mark.alone
+
 SLOW_MS = 400
 
 

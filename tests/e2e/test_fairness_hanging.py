@@ -21,6 +21,8 @@ from marketbell.testing import HANG, OK, Answer, Received, TestReceiver
 from support.ledger import Show, shower, table
 from support.plane import ORGANIZATION, Knobs, Plane
 
+pytestmark = pytest.mark.alone
+
 FLOOR_S: Final = 0.05
 """Below this nobody notices; and a busy machine makes no smaller figures steady."""
 

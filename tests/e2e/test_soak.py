@@ -19,6 +19,8 @@ from marketbell.testing import OK, Answer, Received, TestReceiver
 from support.ledger import Show, shower, table
 from support.plane import ORGANIZATION, Knobs, Plane
 
+pytestmark = pytest.mark.alone
+
 KNOBS: Final = Knobs(
     ages=Ages(payloads=1_000, attempts=1_500, messages=2_000),
     breaker_failures=10_000,

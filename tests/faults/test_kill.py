@@ -18,6 +18,8 @@ from marketbell.testing import TestReceiver
 from support.ledger import Ledger, Show, attempts_on_record, make_endpoints, shower, table
 from support.server import Server, running
 
+pytestmark = pytest.mark.alone
+
 SCHEDULE: Final = "100ms 200ms 500ms " + "1s " * 60
 WORKERS: Final = 4
 

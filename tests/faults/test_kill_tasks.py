@@ -16,6 +16,8 @@ from marketbell.testing import Answer, Received, TestReceiver
 from support.ledger import Show, attempts_on_record, shower, table
 from support.server import Server, running
 
+pytestmark = pytest.mark.alone
+
 ROUTE: Final = "/seller"
 BATCH: Final = 500
 

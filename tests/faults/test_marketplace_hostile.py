@@ -22,6 +22,8 @@ from marketbell.marketplace.sellercenter import face, signature
 from marketbell.marketplace.sellercenter.errors import ActionError
 from marketbell.marketplace.sellercenter.requests import read_request
 
+pytestmark = pytest.mark.alone
+
 MB: Final = 1_000_000
 LAUGHS: Final = (
     b'<!DOCTYPE l [<!ENTITY a0 "ha">'

@@ -8,10 +8,13 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import pytest
 
 from marketbell.testing import HANG, OK, Answer, Received, TestReceiver
 from support.ledger import Ledger, attempts_on_record, make_endpoints
 from support.server import Server, running
+
+pytestmark = pytest.mark.alone
 
 
 class Slow:

@@ -11,6 +11,8 @@ from marketbell.dialects.effort import DEPTH_MAX, WORK_MAX, effort, work
 from marketbell.dialects.schema import PayloadSchema
 from marketbell.errors import InvalidError
 
+pytestmark = pytest.mark.alone
+
 AGAIN: dict[str, Any] = {"$ref": "#/$defs/a"}
 
 
