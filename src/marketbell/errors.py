@@ -16,7 +16,7 @@ Every exception that Marketbell raises.
     ├── ConflictError            it exists already, or was used for something else (409)
     │   └── StaleError           the application changed under a publish: match again (never leaves)
     ├── LimitReachedError        a count is full: endpoints, secrets (400)
-    ├── MoveRefusedError         a marketplace's thing cannot make this move now, or not for this actor (409)
+    ├── MoveRefusedError         a marketplace's thing cannot make this move, or not for this actor (409)
     ├── GoneError                what it needs has been removed by retention (400)
     ├── StoreError               the store could not do it; nothing was changed
     │   ├── OverloadedError      too much waits already; try again later (503)

@@ -22,6 +22,7 @@ TASK: Final = "qtask_"
 NOTICE: Final = "notice_"
 API_KEY: Final = "mbk_"
 AUDIT: Final = "audit_"
+LOGIN: Final = "login_"
 
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CHARACTERS: Final = frozenset(_ALPHABET)

@@ -10,16 +10,21 @@ import apsw
 import msgspec
 import pytest
 
-from marketbell.errors import ConflictError, NotFoundError, StaleError
+from marketbell.errors import ConflictError, LimitReachedError, NotFoundError, StaleError
 from marketbell.model import Application
 from marketbell.store.base import (
+    CREDENTIALS_MAX,
     Ages,
     Birth,
+    Credential,
     Entity,
     EntityFilter,
+    Idempotency,
     MessageFilter,
+    Once,
     Page,
     Publication,
+    Repeated,
     Store,
 )
 from marketbell.store.statements import statements
@@ -257,12 +262,17 @@ async def test_a_credential_opens_for_its_user_only(store: Store, scene: Scene) 
 
 async def test_user_names_are_taken_until_deleted(store: Store, scene: Scene) -> None:
     seller, other = await scene.application(), await scene.application()
-    await store.create_credential(seller.id, "ovoko", "anna", b"a", now=scene.now)
+    made = await store.create_credential(seller.id, "ovoko", "anna", b"a", now=scene.now)
+    assert isinstance(made, Credential)
     with pytest.raises(ConflictError, match="'anna' is taken"):
         await store.create_credential(other.id, "ovoko", "anna", b"b", now=scene.now)
-    await store.delete_credential("ovoko", "anna")
+    assert await store.credential_of(seller.id, made.public_id) == made
+    for of_another in (store.delete_credential, store.credential_of):
+        with pytest.raises(NotFoundError):
+            await of_another(other.id, made.public_id)
+    await store.delete_credential(seller.id, made.public_id)
     with pytest.raises(NotFoundError):
-        await store.delete_credential("ovoko", "anna")
+        await store.delete_credential(seller.id, made.public_id)
     await store.create_credential(other.id, "ovoko", "anna", b"b", now=scene.now)
 
 
@@ -288,6 +298,41 @@ async def test_secrets_do_not_stand_in_the_file(
     await store.create_credential(seller.id, "ovoko", "anna", secret, now=scene.now)
     files = [database_file, database_file.with_name(database_file.name + "-wal")]
     assert all(secret not in file.read_bytes() for file in files)
+
+
+async def test_an_applications_users_are_bounded(store: Store, scene: Scene) -> None:
+    seller, other = await scene.application(), await scene.application()
+    for number in range(CREDENTIALS_MAX):
+        await store.create_credential(seller.id, "ovoko", f"u{number}", b"a", now=scene.now)
+    with pytest.raises(LimitReachedError, match="delete one"):
+        await store.create_credential(seller.id, "ovoko", "more", b"a", now=scene.now)
+    await store.create_credential(other.id, "ovoko", "more", b"a", now=scene.now)
+    assert len(await store.credentials(seller.id)) == CREDENTIALS_MAX
+
+
+async def test_a_repeated_request_gets_the_first_ones_secret_which_is_kept_sealed(
+    store: Store, scene: Scene, database_file: Path
+) -> None:
+    seller = await scene.application()
+    answer = b"hunter3-hunter3-hunter3"
+
+    def once(body: bytes) -> Once:
+        return Once(Idempotency(key=b"k" * 16, body=body, auto=False), lambda _made: answer)
+
+    async def make(user: str, body: bytes = b"b" * 16) -> Credential | Repeated:
+        return await store.create_credential(
+            seller.id, "ovoko", user, b"a", now=scene.now, once=once(body)
+        )
+
+    assert isinstance(await make("anna"), Credential)
+    repeated = await make("bob")
+    assert isinstance(repeated, Repeated)
+    assert repeated.answer == answer
+    assert [one.user for one in await store.credentials(seller.id)] == ["anna"]
+    with pytest.raises(ConflictError):
+        await make("bob", b"c" * 16)
+    files = [database_file, database_file.with_name(database_file.name + "-wal")]
+    assert all(answer not in file.read_bytes() for file in files)
 
 
 def test_every_list_walks_its_index(store: Store, database_file: Path) -> None:

@@ -131,3 +131,12 @@ async def test_what_is_over_is_removed(store: Store) -> None:
         await store.portal_session(marks[1], now=START)
     with pytest.raises(NotFoundError):
         await store.open_portal_session(marks[0], b"new", now=START, sessions_max=5)
+
+
+async def test_what_is_over_is_judged_by_real_time(store: Store) -> None:
+    await keep(store, b"code")
+    ahead = GRANT.session_until + 1
+    await store.prune(AGES, now=ahead, real_now=START, limit=100)
+    await store.open_portal_session(b"code", b"session", now=START, sessions_max=5)
+    await store.prune(AGES, now=ahead, real_now=START, limit=100)
+    await store.portal_session(b"session", now=START)

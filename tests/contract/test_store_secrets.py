@@ -238,12 +238,20 @@ async def test_after_a_walk_the_old_key_is_not_needed(tmp_path: Path) -> None:
             )
             for number in range(7)
         ]
+        for user in ("anna", "bob", "a b"):
+            await store.create_credential(application.id, "ovoko", user, b"x", now=scene.now)
     async with opened(file, NEW, OLD) as store:
-        assert await rekey(store, step=2) == Rekeyed(resealed=10, unreadable=0)
+        assert await rekey(store, step=2) == Rekeyed(resealed=13, unreadable=0)
         assert await rekey(store, step=2) == Rekeyed(resealed=0, unreadable=0)
     async with opened(file, NEW) as store:
         for endpoint in before:
             assert await store.endpoint(application.id, endpoint.public_id) == endpoint
+        assert {one.user for one in await store.credentials(application.id)} == {
+            "anna",
+            "bob",
+            "a b",
+        }
+        assert (await store.credential("ovoko", "a b")).secret == b"x"
 
 
 async def test_a_walk_that_is_broken_off_leaves_all_readable(tmp_path: Path) -> None:

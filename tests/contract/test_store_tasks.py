@@ -141,6 +141,26 @@ async def test_only_messages_of_the_time_are_looked_at(store: Store, scene: Scen
     assert (done.looked, done.made) == (3, 2)
 
 
+async def test_a_time_that_a_clock_showed_twice_is_looked_at_whole(
+    store: Store, scene: Scene
+) -> None:
+    application, endpoint = await scene.seller()
+    await failed(scene, application, endpoint)
+    scene.pass_time(HOUR)
+    await failed(scene, application, endpoint)
+    expected = scene.now
+    scene.pass_time(-HOUR // 2)
+    await store.follow_clock(expected=expected, now=scene.now)
+    await failed(scene, application, endpoint)
+    for since, until, made in (
+        (START + HOUR // 4, START + 3 * HOUR // 4, 1),
+        (START + 3 * HOUR // 4, START + 2 * HOUR, 1),
+    ):
+        task = await begin(scene, endpoint, since=since, until=until)
+        await run(scene)
+        assert (await again(scene, task)).made == made
+
+
 async def test_what_comes_later_is_no_part_of_it(store: Store, scene: Scene) -> None:
     application, endpoint = await scene.seller()
     await failed(scene, application, endpoint)

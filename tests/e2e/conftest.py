@@ -120,9 +120,7 @@ def _as_documented(response: httpx.Response) -> None:
     """Hold every answer that a test gets against the OpenAPI document."""
     request = response.request
     if request.method != "HEAD":
-        told = faults(
-            request.method, request.url.path, response.status_code, response.read()
-        )
+        told = faults(request.method, request.url.path, response.status_code, response.read())
         assert told == [], told
 
 
@@ -231,7 +229,7 @@ def received(live: LiveNode) -> Callable[[TestReceiver, int], list[Received]]:
 @pytest.fixture
 def own_node() -> Callable[..., contextlib.AbstractContextManager[LiveNode]]:
     """Starts a node in a folder, with changes to its settings."""
-    return lambda folder, **changes: live_node(folder, **changes)
+    return live_node
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ BODIES: dict[str, Any] = {
     "v1.endpoint.replay-missing": {"since": SINCE},
     "v1.endpoint.bulk-replay": {"since": SINCE},
     "v1.authentication.create-api-token": {"name": MARK},
+    "v1.marketplace-login.create": {"marketplace": "ovoko"},
 }
 """Bodies that are taken; the empty object for all other operations."""
 
@@ -136,7 +137,7 @@ class Tenant:
         if name == "attempt_id":
             return self._attempt()
         if name == "task_id":
-            return self._task()
+            return self.new_task()
         create = CREATES.get(prefix)
         assert create is not None, f"nothing makes what {{{name}}} in {prefix} names: say here how"
         if name == "msg_id":
@@ -155,7 +156,8 @@ class Tenant:
         listed = self.operator.get(f"/app/{app}/attempt/msg/{message}").json()["data"]
         return str(listed[0]["id"])
 
-    def _task(self) -> str:
+    def new_task(self) -> str:
+        """A background task that has just begun."""
         path = f"{API}/app/{{app_id}}"
         app, endpoint = self.thing(path, "app_id"), self.thing(path, "endpoint_id")
         made = self.operator.post(f"/app/{app}/endpoint/{endpoint}/recover", json={"since": SINCE})
@@ -355,8 +357,14 @@ def test_each_change_leaves_one_entry_that_names_what_it_was_about(
     body = changing_body(operation, tenant)
     before = audit_log(tenant)
     answer = tenant.operator.request(operation.method, path, json=body)
+    while operation.name == "v1.background-task.cancel" and answer.status_code == 409:
+        path = path.replace(path.split("/")[2], tenant.new_task())  # that one had ended by then
+        answer = tenant.operator.request(operation.method, path, json=body)
     assert answer.is_success or operation.name in UNLOGGED, answer.text
-    entries = [one for one in audit_log(tenant) if one not in before]
+    begun = {"v1.endpoint.recover"} - {operation.name}
+    entries = [
+        one for one in audit_log(tenant) if one not in before and one["operation"] not in begun
+    ]
     if operation.name in UNLOGGED:
         assert entries == []
         return

@@ -195,6 +195,7 @@ def test_paths_that_lead_nowhere_are_404_and_wrong_methods_405(api: httpx.Client
     for method, path, allowed in (
         ("DELETE", "/app", "POST, GET"),
         ("POST", "/app/s", "GET, PUT, PATCH, DELETE"),
+        ("PUT", "/app/s/msg", "POST, GET"),
         ("GET", "/app/s/msg/x/endpoint/y/resend", "POST"),
     ):
         response = api.request(method, path)

@@ -133,6 +133,7 @@ def test_a_key_is_made_listed_and_revoked_in_the_file(db: str, capsys: Capture) 
     assert run(["token", "list", "--db", db]) == 0
     shown = capsys.readouterr().out
     assert made["token"] not in shown
+    assert made["id"] in shown, "whole, to be pasted behind `token revoke`"
     assert run(["token", "revoke", made["token"], "--yes", "--db", db]) == 0
     assert capsys.readouterr().out == f"revoked {made['id']}\n"
     (listed,) = printed(capsys, "token", "list", "--db", db)
@@ -150,6 +151,7 @@ def test_the_last_line_of_a_new_key_is_the_bare_key(db: str, capsys: Capture) ->
         (["create", "--name", "x", "--app", "nobody"], 1, "no such application"),
         (["create", "--name", "x", "--org", "shop"], 2, "An organization is named"),
         (["revoke", "mbk_000000000000000000000000000", "--yes"], 1, "no such API key"),
+        (["revoke", "eyJhbGciOiJIUzI1NiJ9.e30.AA", "--yes"], 2, "auth/logout with it ends it"),
         (["revoke", "mbk_000000000000000000000000000"], 2, "give --yes"),
         (["revoke"], 2, "name a key, --app or --org"),
         (["revoke", "mbk_0", "--app", "a"], 2, "not both"),

@@ -146,7 +146,7 @@ class TestWidth:
     async def test_no_more_requests_are_under_way_than_the_cap(
         self, tmp_path: Path, cap: int
     ) -> None:
-        gauge = Gauge(0.01)
+        gauge = Gauge(0.04)
         async with TestReceiver(gauge) as shop, Plane(tmp_path, SystemClock()) as plane:
             application = await plane.application(Policy(max_in_flight=cap))
             await plane.endpoint(application, shop.url)

@@ -80,9 +80,8 @@ def said(form: dict[str, Any]) -> dict[str, Any] | None:
     known |= {name: form[name].strip() for name in PLAIN if name in form}
     for name in ("price", "sell_price"):
         if name in form:
-            # As text: an amount that is written otherwise is a change too.
             text = form[name].strip().replace(",", ".")
-            known[name] = str(Decimal(text)) if text else None
+            known[name] = Decimal(text) if text else None
     for name in ("external_id", "id_bridge"):
         if name in form:
             known[name] = form[name].strip() or None
@@ -229,7 +228,7 @@ class Calls(RuleBasedStateMachine):
 
     def for_sale(self, part: int) -> bool:
         price = self.known[part]["price"]
-        return self.status[part] == "in_warehouse" and price is not None and Decimal(price) > 0
+        return self.status[part] == "in_warehouse" and price is not None and price > 0
 
     @rule(target=orders, part=parts, blindly=st.integers(0, 3))
     def buy(self, part: int, blindly: int) -> MultipleResults[int] | int:

@@ -124,3 +124,17 @@ def test_an_amount_that_is_taken_is_shown(trader: Trader) -> None:
     new = {"category_id": 1, "car_id": 1, "quality": 1, "status": 0, "price": "9999999,9999"}
     part = trader.call("/crm/importPart", new)["part_id"]
     assert trader.call("/get/part/{id}", id=part)["list"][0][0]["price"] == 9999999.9999
+
+
+def test_saying_what_is_known_already_changes_nothing(trader: Trader) -> None:
+    new = {"category_id": 1, "car_id": 1, "quality": 1, "status": 0, "price": "1.5"}
+    part = trader.call("/crm/importPart", new)["part_id"]
+    trader.call("/crm/deletePart", {"part_id": part})
+    same = {"part_id": part, "original_currency": "EUR", "price": "1,50", "category_id": ""}
+    assert trader.call("/crm/updatePart", same)["status_code"] == "R200"
+    days = {"from": "2020-01-01", "to": "2029-12-31"}
+    rows = trader.call("/get/logs/{from}/{to}", **days)["list"]
+    assert [row["action"] for row in rows if row["item_list"] == [part]] == [
+        "part.imported",
+        "part.status.changed",
+    ]

@@ -522,3 +522,37 @@ class TestTime:
             code = url.rpartition("code=")[2]
             answer = httpx.post(f"{live.url}/portal/login", data={"code": code})
             assert "secure" in answer.headers["set-cookie"].lower()
+
+
+# -- paths and methods
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_page_that_is_not_there_is_told_as_a_page(
+    live_url: str, browser: httpx.Client, method: str
+) -> None:
+    site = live_url.partition("/api")[0]
+    for answer in (
+        httpx.request(method, f"{site}/portal/nothing/here"),
+        browser.request(method, "/portal/nothing"),
+    ):
+        assert answer.status_code == 404
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "There is no such page." in answer.text
+        assert "content-security-policy" in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/portal/login", {"GET", "HEAD", "POST"}),
+        ("/portal/endpoint/ep_x/secret", {"GET", "HEAD", "POST"}),
+        ("/portal/message/msg_x", {"GET", "HEAD", "POST"}),
+        ("/portal", {"GET", "HEAD"}),
+        ("/portal/logout", {"POST"}),
+    ],
+)
+def test_a_refused_method_is_told_every_other(live_url: str, path: str, methods: set[str]) -> None:
+    answer = httpx.delete(live_url.partition("/api")[0] + path)
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == methods

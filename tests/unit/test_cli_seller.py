@@ -13,7 +13,7 @@ from marketbell.cli.exits import Exit
 from marketbell.cli.options import settings_of
 from marketbell.cli.seller import make_seller
 from marketbell.clock import SystemClock
-from marketbell.errors import ConflictError, InvalidError, LockedError
+from marketbell.errors import ConflictError, InvalidError, UnavailableError
 from marketbell.settings import ensure_secrets
 from marketbell.store.base import Credential
 
@@ -59,10 +59,11 @@ def test_what_is_taken_or_unknown_is_refused(db: str) -> None:
         make_seller("ovoko", "B", organization="shop", db=db)
 
 
-async def test_a_server_that_runs_has_the_file(db: str) -> None:
+async def test_whoever_has_the_file_is_asked(db: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKETBELL_PORT", "1")
     store = open_store(ensure_secrets(settings_of({"db": db}, None)), SystemClock())
     try:
-        with pytest.raises(LockedError):
+        with pytest.raises(UnavailableError, match="cannot be reached"):
             await asyncio.to_thread(make_seller, "ovoko", "A", db=db)
     finally:
         await store.aclose()

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from marketbell.demo.client import Recorded
+from marketbell.demo.heartbeat import Heartbeat
 from marketbell.demo.receiver import TARGET
 from marketbell.demo.script import OVOKO, SCRIPT, SELLERCENTER, TIMEOUT, Errand, Seller, errands
-from marketbell.demo.verdict import EARLY_MAX, LATE_MAX, Finding, Progress, judge, waits_of
+from marketbell.demo.verdict import (
+    EARLY_MAX,
+    LATE_MAX,
+    LATENESS_MAX,
+    Finding,
+    Progress,
+    judge,
+    late_allowed,
+    waits_of,
+)
 from marketbell.model import Millis
 from marketbell.testing.receiver import Received
 
@@ -62,13 +74,14 @@ def find(
     attempts: Sequence[Recorded] | None = None,
     received: Sequence[Received] | None = None,
     message: str | None = "msg_1",
+    lateness: Millis = 0,
 ) -> Finding:
     listed = recorded(errand.seller) if attempts is None else tuple(attempts)
     progress = Progress(
         errand=errand, endpoint="ep_1", message=message, attempts=listed, at_endpoint=listed
     )
     got = [request(errand, number) for number in (1, 2, 3)] if received is None else received
-    return judge(progress, got, SPEED)
+    return judge(progress, got, SPEED, lateness)
 
 
 @pytest.mark.parametrize("errand", list(ERRANDS.values()), ids=list(ERRANDS))
@@ -193,3 +206,39 @@ def test_waits_run_from_the_end_of_an_attempt_in_scaled_time() -> None:
     first = msgspec.structs.replace(GOOD[0], started_at=1_000, duration=10)
     second = msgspec.structs.replace(GOOD[1], started_at=8_400)
     assert waits_of((first, second), SPEED) == (7_000,)
+
+
+def test_a_machine_that_is_late_itself_is_allowed_for_and_no_more() -> None:
+    assert late_allowed(0) == LATE_MAX
+    off = late_allowed(40) * SPEED
+    assert off > LATE_MAX * SPEED
+    assert find(ORDER, recorded(OVOKO, (off, 0, 0)), lateness=40).faults == ()
+    assert len(find(ORDER, recorded(OVOKO, (off + 1, 0, 0)), lateness=40).faults) == 1
+    assert len(find(ORDER, recorded(OVOKO, (off, 0, 0)), lateness=20).faults) == 1
+    early = -EARLY_MAX * SPEED - 1
+    assert len(find(ORDER, recorded(OVOKO, (early, 0, 0)), lateness=40).faults) == 1
+
+
+def test_a_machine_that_is_too_late_excuses_nothing_more() -> None:
+    assert late_allowed(100 * LATENESS_MAX) == late_allowed(LATENESS_MAX)
+
+
+def test_the_heartbeat_tells_how_late_the_machine_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, go_on = threading.Event(), threading.Event()
+
+    def stop(_file: int) -> None:
+        stopped.set()
+        go_on.wait(10)
+
+    with Heartbeat(tmp_path) as heartbeat:
+        assert heartbeat.late < 10_000
+        monkeypatch.setattr("marketbell.demo.heartbeat.os.fsync", stop)
+        assert stopped.wait(10)
+        before = heartbeat.late
+        while heartbeat.late <= max(before, 300):
+            go_on.wait(0.01)
+        monkeypatch.undo()
+        go_on.set()
+    assert heartbeat.late > 300

@@ -94,13 +94,17 @@ async def test_a_token_is_good_until_its_last_millisecond_remembered_or_not(
             await one.admit(token, HERE)
 
 
-async def test_a_clock_that_runs_fast_does_not_wear_tokens_out(
-    store: Store, clock: FakeClock
-) -> None:
-    clock.speed = 1000.0
+class AheadClock(FakeClock):
+    """A clock that is a day ahead of real time."""
+
+    def real_now(self) -> int:
+        return super().now() - 24 * HOUR
+
+
+async def test_a_clock_that_runs_fast_does_not_wear_tokens_out(store: Store) -> None:
+    clock = AheadClock(still=True)
     gate = gate_of(store, clock)
-    token = token_of(clock)
-    clock.jump(24 * HOUR)
+    token = bearer(create_token(SECRET, "org_a", clock.real_now(), HOUR))
     await gate.admit(token, HERE)
     clock.advance(HOUR)
     with pytest.raises(AuthenticationError, match="expired"):

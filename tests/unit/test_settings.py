@@ -177,7 +177,11 @@ def test_all_faults_come_in_one_report(tmp_path: Path) -> None:
         ("db", 5, "is not text; put it in quotes"),
         ("host", " ", "is empty; write an address"),
         ("otel_endpoint", "localhost:4318", "is not an address"),
-        ("public_url", "https://hooks.example/path", "is not an origin; write scheme, host and port"),
+        (
+            "public_url",
+            "https://hooks.example/path",
+            "is not an origin; write scheme, host and port",
+        ),
         ("public_url", "hooks.example", "is not an origin"),
         ("cors_origins", "https://a.example *", "'*' is not an origin"),
         ("cors_origins", "https://a.example/", "is not an origin"),

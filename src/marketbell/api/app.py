@@ -241,7 +241,8 @@ class Api:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         operation = by_method.get(method)
         if operation is None:
-            return not_allowed(tuple(by_method))
+            publishes = publishing.application_of(scope["path"]) is not None
+            return not_allowed((*(("POST",) if publishes else ()), *by_method))
         principal = await self.guard.caller_of(operation, scope, headers)
         body = b""
         if method in WITH_BODY:

@@ -63,7 +63,7 @@ class MessageAttemptOut(
     id: str
     url: str
     response: str
-    """The kept part of the answer; where none came, what went wrong. Base64 if it is not UTF-8."""
+    """The kept part of the answer; if that is empty, what went wrong. Base64 if it is not UTF-8."""
     response_status_code: int
     """0 where no answer came."""
     response_duration_ms: int

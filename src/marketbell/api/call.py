@@ -48,6 +48,20 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         idempotency = self.idempotency()
         return None if idempotency is None else Once(idempotency, render)
 
+    def once_of_caller(self, render: Callable[[object], bytes]) -> Once | None:
+        """
+        The same for this caller alone: the answer is a secret that another one may not repeat.
+
+        Signed tokens of one organization are one caller only as far as they may do the same.
+        """
+        if self.idempotency_key is None:
+            return None
+        principal = self.principal
+        scopes = "*" if principal.scopes is None else " ".join(sorted(principal.scopes))
+        digest = digest_of(b"\0".join((self.body, principal.actor.encode(), scopes.encode())))
+        idempotency = mark(principal.organization, self.url_path, self.idempotency_key, digest)
+        return Once(idempotency, render)
+
     def idempotency(self) -> Idempotency | None:
         """The mark of this POST, None if the caller gave no key. InvalidError."""
         if self.idempotency_key is None:

@@ -14,9 +14,8 @@ from marketbell.api.pagination import ORDERED, ListOut, list_of, page_of
 from marketbell.api.wire import Decoder
 from marketbell.control import api_keys, applications
 from marketbell.control.api_keys import KeyRequest, NewKey
-from marketbell.control.idempotency import digest_of, mark
 from marketbell.errors import InvalidError
-from marketbell.store.base import ApiKey, Once, Repeated
+from marketbell.store.base import ApiKey, Repeated
 
 PATH: Final = "/api/v1/auth/api-token"
 ONE: Final = f"{PATH}/{{key_id}}"
@@ -140,25 +139,9 @@ async def _create(call: Call) -> Answer:
         ),
         now=call.services.clock.real_now(),
         keys_max=call.services.settings.api_keys_max,
-        once=_once(call),
+        once=call.once_of_caller(_rendered),
     )
     return Answer(201, made.answer if isinstance(made, Repeated) else _rendered(made))
-
-
-def _once(call: Call) -> Once | None:
-    """
-    The mark of this caller alone: the answer is a secret that another one may not repeat.
-
-    Signed tokens of one organization are one caller only as far as they may do the same.
-    """
-    if call.idempotency_key is None:
-        return None
-    principal = call.principal
-    scopes = "*" if principal.scopes is None else " ".join(sorted(principal.scopes))
-    digest = digest_of(b"\0".join((call.body, principal.actor.encode(), scopes.encode())))
-    return Once(
-        mark(principal.organization, call.url_path, call.idempotency_key, digest), _rendered
-    )
 
 
 async def _list(call: Call) -> Answer:

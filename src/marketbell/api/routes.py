@@ -21,6 +21,7 @@ from marketbell.api import (
     event_types,
     health,
     keys,
+    marketplace_logins,
     messages,
     operational_webhooks,
     portal_access,
@@ -58,6 +59,7 @@ def operations() -> tuple[Operation, ...]:
         *audit.OPERATIONS,
         *portal_access.OPERATIONS,
         *keys.OPERATIONS,
+        *marketplace_logins.OPERATIONS,
     )
 
 

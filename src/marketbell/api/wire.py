@@ -57,7 +57,9 @@ def malformed(fault: Exception) -> InvalidError:
     elif isinstance(fault, RecursionError):
         detail = "The body is nested too deep; flatten it"
     else:
-        detail = f"The body is not JSON: {str(fault).removeprefix('JSON is malformed: ')}"
+        what = str(fault).removeprefix("JSON is malformed: ")
+        what = what.replace("Input data was truncated", "it is empty, or its end is missing")
+        detail = f"The body is not JSON: {what}"
     return InvalidError(BODY, detail, kind="value_error.jsondecode")
 
 

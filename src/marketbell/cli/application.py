@@ -40,26 +40,39 @@ def create(
         str | None, Parameter(help="With --marketplace, the name of the user of its API.")
     ] = None,
     db: Annotated[
-        str | None, Parameter(help="With --marketplace, the database that it is made in.")
+        str | None,
+        Parameter(help="With --marketplace and no server, the database that it is made in."),
     ] = None,
 ) -> int:
     """
     Make an application, and print its id.
 
     With --marketplace it is a seller there with a user of the marketplace's API, and what that
-    user's calls carry is printed, this once. That is made in the database file itself, so the
-    server must not run meanwhile.
+    user's calls carry is printed, this once. Where no server is named and none runs, both are
+    made in the database file itself.
     """
     if marketplace is not None:
-        if shell.elsewhere or rate_limit is not None or metadata or get_if_exists:
+        if rate_limit is not None or metadata or get_if_exists:
             raise InvalidError(
                 ("marketplace",),
-                "a seller is made in the database file, with --uid, --user and --db alone;"
-                " leave out the rest, and MARKETBELL_URL",
+                "a seller is made with --uid and --user alone; `marketbell application update`"
+                " sets the rest",
+            )
+        if shell.elsewhere and db is not None:
+            raise InvalidError(
+                ("db",), "MARKETBELL_URL or --url names a server; leave that out, or --db"
             )
         from marketbell.cli.seller import make_seller
 
-        return make_seller(marketplace, name, uid=uid, user=user, db=db, as_json=shell.as_json)
+        return make_seller(
+            marketplace,
+            name,
+            uid=uid,
+            user=user,
+            db=db,
+            as_json=shell.as_json,
+            environ=shell.environ,
+        )
     if user is not None or db is not None:
         raise InvalidError(("marketplace",), "--user and --db go with --marketplace")
     body = given(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from marketbell.cli.moments import clock_of
+from marketbell.cli.moments import clock_of, told
 from marketbell.cli.tables import Column, Thing, field, json_of, prose, time_of
 
 APPLICATIONS: Final = (
@@ -49,6 +49,11 @@ def _event_type_state(event_type: Thing) -> str:
     return "deprecated" if event_type.get("deprecated") else "active"
 
 
+def _dated(head: str, name: str) -> Column:
+    """A catalogue's event types were made at no time; the API says 1970 of them."""
+    return Column(head, lambda one: "" if one[name].startswith("1970-") else told(one[name]))
+
+
 EVENT_TYPES: Final = (
     field("Name", "name"),
     field("Group", "groupName"),
@@ -58,8 +63,8 @@ EVENT_TYPES: Final = (
 EVENT_TYPE: Final = (
     *EVENT_TYPES,
     prose("Feature flags", "featureFlags"),
-    time_of("Created", "createdAt"),
-    time_of("Updated", "updatedAt"),
+    _dated("Created", "createdAt"),
+    _dated("Updated", "updatedAt"),
     Column("Schemas", lambda one: json_of(one["schemas"]) if one.get("schemas") else ""),
 )
 
@@ -100,6 +105,12 @@ def _answer(attempt: Thing) -> str:
     return str(code) if code else str(attempt.get("outcome", ""))
 
 
+def _response(attempt: Thing) -> str:
+    """Where nothing was answered the API repeats the reason, which has a line of its own."""
+    response = str(attempt.get("response") or "")
+    return "" if response == attempt.get("reason") else response
+
+
 _TRIGGERS: Final = ("schedule", "resend")
 
 ATTEMPTS: Final = (
@@ -116,7 +127,7 @@ ATTEMPT: Final = (
     *ATTEMPTS,
     prose("URL", "url"),
     Column("By", lambda one: _TRIGGERS[one["triggerType"]]),
-    prose("Response", "response"),
+    Column("Response", _response, folds=True),
 )
 FOLLOWED: Final = (
     Column("Began", lambda one: clock_of(one["timestamp"])),
@@ -129,7 +140,7 @@ FOLLOWED: Final = (
     prose("Reason", "reason"),
 )
 """Of attempts as they happen."""
-FOLLOWED_WIDTHS: Final = (12, 7, 9, 8, 24, 31, 30, 0)
+FOLLOWED_WIDTHS: Final = (12, 7, 9, 8, 25, 31, 30, 0)
 
 TASKS: Final = (
     field("Id", "id"),
@@ -147,6 +158,16 @@ TASK: Final = (
     Column("Application", lambda one: one["data"]["appId"]),
     Column("Endpoint", lambda one: one["data"]["endpointId"]),
     Column("Error", lambda one: one["data"]["error"]),
+)
+
+KEYS: Final = (
+    field("Key", "id"),
+    prose("Name", "name"),
+    Column("For", lambda one: one["appId"] or "the organization"),
+    Column("May", lambda one: " ".join(one["scopes"] or ("everything",)), folds=True),
+    Column("Expires", lambda one: told(one["expiresAt"]) or "never"),
+    Column("Last used", lambda one: told(one["lastUsedAt"]) or "never"),
+    time_of("Revoked", "revokedAt"),
 )
 
 CHANGES: Final = (

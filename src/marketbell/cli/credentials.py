@@ -203,18 +203,36 @@ def with_credentials(
     that server at the settings' host and port. A server is called with MARKETBELL_TOKEN, else
     with a token that is made here and good for a minute.
     """
-    url = environ.get("MARKETBELL_URL")
     whose = organization or DEFAULT_ORGANIZATION
+    return where_it_is(
+        settings,
+        whose,
+        environ,
+        in_file=lambda own: work(InFile(own, whose)),
+        on_server=lambda remote: work(OnServer(remote, whose)),
+    )
+
+
+def where_it_is(
+    settings: Settings,
+    organization: str,
+    environ: Mapping[str, str],
+    *,
+    in_file: Callable[[Settings], T],
+    on_server: Callable[[Remote], T],
+) -> T:
+    """What one of the two gives; see with_credentials for which. The settings have secrets."""
+    url = environ.get("MARKETBELL_URL")
     if url is None:
         settings = ensure_secrets(settings)
         try:
-            return work(InFile(settings, whose))
+            return in_file(settings)
         except LockedError:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             url = f"http://{host}:{settings.port}"
-    token = environ.get("MARKETBELL_TOKEN") or _own_token(settings, whose)
+    token = environ.get("MARKETBELL_TOKEN") or _own_token(settings, organization)
     with Remote(url, token) as remote:
-        return work(OnServer(remote, whose))
+        return on_server(remote)
 
 
 def _own_token(settings: Settings, organization: str) -> str:

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json as jsonlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Final
 
-from cyclopts import Parameter
-
-from marketbell.cli.credentials import COMMAND_LINE, DEFAULT_ORGANIZATION
+from marketbell.cli.credentials import COMMAND_LINE, DEFAULT_ORGANIZATION, where_it_is
 from marketbell.cli.exits import Exit
 from marketbell.cli.options import settings_of
-from marketbell.errors import UnavailableError
-from marketbell.settings import ensure_secrets
+from marketbell.cli.remote import Remote
+from marketbell.errors import MarketbellError, UnavailableError
 
 if TYPE_CHECKING:
     from marketbell.control.sellers import NewSeller
     from marketbell.delivery.intake import Acceptance, Keep, Verdicts
     from marketbell.settings import Settings
 
-Marketplace = Annotated[
-    Literal["ovoko", "sellercenter"] | None,
-    Parameter(help="Make it a seller of this marketplace, with a user of its API; prints both."),
-]
-"""The option of a command that calls `make_seller` if it is given."""
+_DIALECT: Final = "marketbell.dialect"
+"""The key of an application's metadata that names its dialect."""
 
 
 def make_seller(
@@ -38,27 +33,61 @@ def make_seller(
     db: str | None = None,
     config: Path | None = None,
     as_json: bool = False,
+    environ: Mapping[str, str] | None = None,
 ) -> int:
     """
-    Make a seller in the database file and print what its calls carry, this once; the exit code.
+    Make a seller and print what its calls carry, this once; the exit code.
 
-    The server must not run: LockedError if it does. InvalidError; ConflictError if the uid or the
-    user name is taken.
+    It is made where `with_credentials` would make a key: on the server that `environ` names, else
+    in the database file, or on the server that has it. InvalidError; ConflictError if the uid or
+    the user name is taken.
     """
-    settings = ensure_secrets(settings_of({"db": db}, config))
     whose = organization or DEFAULT_ORGANIZATION
-    made = asyncio.run(_made(settings, whose, marketplace, name, uid=uid, user=user))
-    shown = {
-        "application": made.application.public_id,
-        "marketplace": made.marketplace,
-        **made.login,
-    }
+    shown = where_it_is(
+        settings_of({"db": db}, config),
+        whose,
+        environ or {},
+        in_file=lambda settings: _in_file(settings, whose, marketplace, name, uid=uid, user=user),
+        on_server=lambda remote: _on_server(remote, marketplace, name, uid=uid, user=user),
+    )
     if as_json:
         print(jsonlib.dumps(shown))
     else:
         for key, value in shown.items():
             print(f"{key:12} {value}")
     return Exit.OK
+
+
+def _on_server(
+    remote: Remote, marketplace: str, name: str, *, uid: str | None, user: str | None
+) -> dict[str, str]:
+    """Over the management API; without its user no application is left behind."""
+    body = {"name": name, "uid": uid, "metadata": {_DIALECT: marketplace}}
+    application = remote.request("POST", "/app", body=body)["id"]
+    path = f"/app/{application}"
+    try:
+        made = remote.request(
+            "POST", f"{path}/marketplace-login", body={"marketplace": marketplace, "user": user}
+        )
+    except MarketbellError:
+        remote.request("DELETE", path)
+        raise
+    return {"application": application, "marketplace": marketplace, **made["login"]}
+
+
+def _in_file(
+    settings: Settings,
+    organization: str,
+    marketplace: str,
+    name: str,
+    *,
+    uid: str | None,
+    user: str | None,
+) -> dict[str, str]:
+    """In the SQLite file. LockedError if a server has it."""
+    made = asyncio.run(_made(settings, organization, marketplace, name, uid=uid, user=user))
+    application = made.application.public_id
+    return {"application": application, "marketplace": made.marketplace, **made.login}
 
 
 async def _made(

@@ -46,6 +46,12 @@ class Shell:
         """Whether a server was named, by an option or the environment."""
         return self._url is not None
 
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment, with the server and token that options name."""
+        named = given(MARKETBELL_URL=self._url, MARKETBELL_TOKEN=self._token)
+        return {**os.environ, **{name: str(value) for name, value in named.items()}}
+
     @cached_property
     def remote(self) -> Remote:
         """The server. AuthenticationError if there is no token for it."""
@@ -58,9 +64,10 @@ class Shell:
             url, own = here(signing=token is None)
             token = token or own
         if token is None:
+            other = "" if self._url else ", or call this in the folder of the server's database"
             raise AuthenticationError(
-                f"There is no token for {url}: set MARKETBELL_TOKEN or give --token;"
-                " `marketbell token create` makes one."
+                f"There is no token for {url}: set MARKETBELL_TOKEN or give --token"
+                f" (`marketbell token create` makes one){other}."
             )
         return Remote(url, token)
 

@@ -11,9 +11,11 @@ import msgspec
 from cyclopts import App, Parameter
 
 from marketbell.cli.asking import sure
+from marketbell.cli.columns import KEYS
 from marketbell.cli.credentials import DEFAULT_ORGANIZATION, Credentials, Key, with_credentials
 from marketbell.cli.options import JsonFlag, settings_of
 from marketbell.cli.parameters import Yes
+from marketbell.cli.tables import pages_of, print_table
 from marketbell.errors import InvalidError
 from marketbell.settings import BadValueError, read_duration
 
@@ -108,7 +110,7 @@ def list_keys(
     if json:
         print(msgspec.json.encode(keys).decode())
         return 0
-    _print_table(keys)
+    print_table(KEYS, pages_of(keys), "There are no API keys.")
     return 0
 
 
@@ -143,6 +145,12 @@ def revoke(
         raise InvalidError(("app",), "give a key or --app, not both")
     if key is None and app is None and org is None:
         raise InvalidError(("key",), "name a key, --app or --org")
+    if key is not None and key.startswith("eyJ"):
+        raise InvalidError(
+            ("key",),
+            "this is a signed token, not an API key; POST /api/v1/auth/logout with it ends it,"
+            " and --app or --org all of one application or organization",
+        )
     after_s = _seconds(after)
     what = f"the key {key[:_KEY_LENGTH]}" if key is not None else f"every key of {app or org}"
     if not sure(f"Revoke {what} for good?", yes=yes):
@@ -179,22 +187,3 @@ def _print_key(key: Key, *, as_json: bool) -> int:
     print(f"# {key['name']}, {key['id']}, may: {scopes}, until {key['expiresAt'] or 'revoked'}")
     print(key["token"])
     return 0
-
-
-def _print_table(keys: list[Key]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("Key", "Name", "For", "May", "Expires", "Last used", "Revoked")
-    for key in keys:
-        scopes = "everything" if key["scopes"] is None else " ".join(key["scopes"])
-        table.add_row(
-            key["id"],
-            key["name"],
-            key["appId"] or "the organization",
-            scopes,
-            key["expiresAt"] or "never",
-            key["lastUsedAt"] or "never",
-            key["revokedAt"] or "",
-        )
-    Console(width=None, markup=False, highlight=False, emoji=False).print(table)

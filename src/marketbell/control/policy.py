@@ -159,7 +159,7 @@ def _duration(text: str, field: tuple[str, ...]) -> Millis:
     try:
         return read_duration(text)
     except BadValueError as fault:
-        raise InvalidError(field, f"The duration {fault}") from None
+        raise InvalidError(field, str(fault)) from None
 
 
 def _max_in_flight(text: str, bounds: Bounds) -> int:

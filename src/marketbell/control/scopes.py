@@ -21,8 +21,8 @@ SCOPES: Final = {
     "message:write": "Publish messages, send them again, and remove their content.",
     "task:read": "See background tasks.",
     "task:write": "Cancel background tasks.",
-    "access:read": "See API keys, without their secrets.",
-    "access:write": "Make and revoke API keys, end tokens, and let sellers into the portal.",
+    "access:read": "See API keys and marketplace logins, without their secrets.",
+    "access:write": "Make and revoke API keys and marketplace logins, end tokens, let sellers into the portal.",
     "organization:read": "See what is the organization's as a whole, such as its audit log.",
     "organization:write": "Change what is the organization's as a whole.",
 }

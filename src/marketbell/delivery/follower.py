@@ -1,9 +1,10 @@
-"""What follows behind the writing: figures are added up, labels and words of messages are noted."""
+"""What follows behind the writing: figures are added up, labels, words and a clock set back are noted."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import msgspec
@@ -28,6 +29,9 @@ class Followed(Protocol):
     async def follow_figures(self, *, now: Instant, age: Millis, bytes_max: int) -> bool:
         """See Statistics.follow_figures."""
 
+    async def follow_clock(self, *, expected: Instant | None, now: Instant) -> None:
+        """See Search.follow_clock."""
+
     async def follow_labels(self, *, messages_max: int) -> bool:
         """See Search.follow_labels."""
 
@@ -47,7 +51,7 @@ class Following(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Follower:
-    """Takes the next steps every second, a few milliseconds each; a failure is logged and tried again."""
+    """Takes the next steps every second, a few milliseconds each; a failure is logged, and its step tried again."""
 
     def __init__(self, followed: Followed, clock: Clock, following: Following) -> None:
         self._followed = followed
@@ -56,6 +60,8 @@ class Follower:
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._texts_since: Instant | None = None
+        self._seen: tuple[Instant, float] | None = None
+        """What the clock showed last, on both of its axes."""
 
     @property
     def texts_lag_s(self) -> float:
@@ -74,33 +80,59 @@ class Follower:
             await self._task
 
     async def look(self) -> None:
-        """Follow all that was written until now."""
-        while await self._figures() and not self._stop.is_set():
-            await self._pause(_BETWEEN_STEPS_S)
-        while await self._followed.follow_labels(messages_max=_LABEL_MESSAGES):
-            if self._stop.is_set():
-                return
-            await self._pause(_BETWEEN_STEPS_S)
-        while self._following.texts and not self._stop.is_set():
-            more = await self._followed.follow_texts(
-                messages_max=_TEXT_MESSAGES, bytes_max=_TEXT_BYTES
-            )
-            self._texts_since = await self._followed.texts_since()
-            if not more:
-                break
-            await self._pause(_BETWEEN_STEPS_S)
+        """
+        Follow all that was written until now.
+
+        They take turns, so that none waits until another has caught up, and go on without one
+        that fails; that one has its next turn with the next look.
+        """
+        going: list[Callable[[], Awaitable[bool]]] = [self._time, self._figures, self._labels]
+        if self._following.texts:
+            going.append(self._texts)
+        while going and not self._stop.is_set():
+            going = [step for step in going if await self._goes_on(step)]
+            if going:
+                await self._pause(_BETWEEN_STEPS_S)
+
+    async def _goes_on(self, step: Callable[[], Awaitable[bool]]) -> bool:
+        """Take a step; whether there is more to do for now."""
+        try:
+            return await step()
+        except StoreError as error:
+            _log.warning("the follower could not work", extra={"reason": str(error)})
+        except Exception:  # whatever is wrong with one row must not end all following
+            _log.exception("the follower failed")
+        return False
+
+    async def _time(self) -> bool:
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        expected = None
+        if self._seen is not None:
+            at, then = self._seen
+            expected = at + int((monotonic - then) * self._clock.speed * 1000)
+        await self._followed.follow_clock(expected=expected, now=now)
+        self._seen = now, monotonic
+        return False
 
     async def _figures(self) -> bool:
         return await self._followed.follow_figures(
             now=self._clock.now(), age=self._following.figures_age, bytes_max=_FIGURES_BYTES
         )
 
+    async def _labels(self) -> bool:
+        return await self._followed.follow_labels(messages_max=_LABEL_MESSAGES)
+
+    async def _texts(self) -> bool:
+        try:
+            return await self._followed.follow_texts(
+                messages_max=_TEXT_MESSAGES, bytes_max=_TEXT_BYTES
+            )
+        finally:
+            self._texts_since = await self._followed.texts_since()
+
     async def _run(self) -> None:
         while not self._stop.is_set():
-            try:
-                await self.look()
-            except StoreError as error:
-                _log.warning("the follower could not work", extra={"reason": str(error)})
+            await self.look()
             await self._pause(self._following.interval_s)
 
     async def _pause(self, seconds: float) -> None:

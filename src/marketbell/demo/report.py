@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 import msgspec
 
 from marketbell.demo.script import SCRIPT
-from marketbell.demo.verdict import EARLY_MAX, LATE_MAX, SAID, Finding, Progress, waits_of
+from marketbell.demo.verdict import (
+    EARLY_MAX,
+    SAID,
+    Finding,
+    Progress,
+    late_allowed,
+    waits_of,
+)
 from marketbell.model import Millis
 
 if TYPE_CHECKING:
@@ -41,8 +48,8 @@ class Reporter(Protocol):
     def moved(self, progress: Progress) -> None:
         """A message was accepted, or one more attempt of it is on record."""
 
-    def judged(self, findings: Sequence[Finding], seconds: float) -> None:
-        """All is over."""
+    def judged(self, findings: Sequence[Finding], seconds: float, lateness: Millis) -> None:
+        """All is over; `lateness` is the machine's own, in real milliseconds."""
 
     def kept(self, facts: Mapping[str, str]) -> None:
         """The server stays up: its address, a token, and what to try."""
@@ -89,7 +96,7 @@ class JsonReporter:
             },
         )
 
-    def judged(self, findings: Sequence[Finding], seconds: float) -> None:
+    def judged(self, findings: Sequence[Finding], seconds: float, lateness: Millis) -> None:
         """`summary`, with every finding and whether all is well."""
         self._say(
             "summary",
@@ -99,8 +106,9 @@ class JsonReporter:
                 "speed": self._speed,
                 "tolerance_ms": {
                     "early": round(EARLY_MAX * self._speed),
-                    "late": round(LATE_MAX * self._speed),
+                    "late": round(late_allowed(lateness) * self._speed),
                 },
+                "machine_late_ms": lateness,
                 "findings": findings,
             },
         )
@@ -158,7 +166,7 @@ class ConsoleReporter:
                 f"attempt {len(progress.attempts)}{after}: {_met(progress, len(progress.attempts) - 1)}"
             )
 
-    def judged(self, findings: Sequence[Finding], seconds: float) -> None:
+    def judged(self, findings: Sequence[Finding], seconds: float, lateness: Millis) -> None:
         """The summary: a row for each event type, every fault, the tolerance, the verdict."""
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
@@ -182,11 +190,13 @@ class ConsoleReporter:
         for one in findings:
             for fault in one.faults:
                 self._console.print(f"{one.seller}, {one.event_type}: {fault}", style="bold red")
-        early, late = EARLY_MAX * self._speed, LATE_MAX * self._speed
+        allowed = late_allowed(lateness)
+        early, late = EARLY_MAX * self._speed, allowed * self._speed
         self._console.print(
             "Waits run from the recorded end of one attempt to the recorded start of the next, in"
             f" scaled time; {_seconds(round(early))} early to {_seconds(round(late))} late is allowed"
-            f" ({EARLY_MAX} and {LATE_MAX} ms of real time). Bodies were compared byte for byte."
+            f" ({EARLY_MAX} and {allowed} ms of real time; this machine's own timers were up to"
+            f" {lateness} ms late). Bodies were compared byte for byte."
         )
         good = sum(not one.faults for one in findings)
         verdict = "All is as the documents say" if good == len(findings) else "NOT as documented"

@@ -16,10 +16,12 @@ import msgspec
 from marketbell.clock import ScaledClock
 from marketbell.control.tokens import create_token
 from marketbell.demo.client import Client
+from marketbell.demo.heartbeat import Heartbeat
 from marketbell.demo.receiver import ScriptedReceiver
 from marketbell.demo.report import Reporter
 from marketbell.demo.script import SCRIPT, Step, errands
 from marketbell.demo.verdict import Finding, Progress, judge
+from marketbell.model import Millis
 from marketbell.node import running_node
 from marketbell.settings import Settings, ensure_secrets, load_settings
 
@@ -47,7 +49,8 @@ async def run_demo(reporter: Reporter, *, speed: float, keep: bool, patience_s: 
             client = Client(node.url, token)
             stack.push_async_callback(client.aclose)
             reporter.started(node.url, speed, folder)
-            findings = await _Demo(client, reporter, speed, stack).play(patience_s)
+            heartbeat = stack.enter_context(Heartbeat(Path(folder)))
+            findings = await _Demo(client, reporter, speed, heartbeat, stack).play(patience_s)
             if keep:
                 await _keep(reporter, node.url, token)
     return bool(findings) and not any(one.faults for one in findings)
@@ -67,11 +70,17 @@ class _Demo:
     """One run: the errands, their receivers, and what is known of them so far."""
 
     def __init__(
-        self, client: Client, reporter: Reporter, speed: float, stack: contextlib.AsyncExitStack
+        self,
+        client: Client,
+        reporter: Reporter,
+        speed: float,
+        heartbeat: Heartbeat,
+        stack: contextlib.AsyncExitStack,
     ) -> None:
         self._client = client
         self._reporter = reporter
         self._speed = speed
+        self._heartbeat = heartbeat
         self._stack = stack
         self._applications: dict[str, str] = {}
         self._receivers: dict[str, ScriptedReceiver] = {}
@@ -85,9 +94,10 @@ class _Demo:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 await asyncio.gather(*(self._watch(name) for name in self._progress))
-        findings = [await self._judge(name) for name in self._progress]
+        lateness = self._heartbeat.late
+        findings = [await self._judge(name, lateness) for name in self._progress]
         findings += self._missing(findings)
-        self._reporter.judged(findings, time.monotonic() - begun)
+        self._reporter.judged(findings, time.monotonic() - begun, lateness)
         return findings
 
     async def _create(self) -> None:
@@ -126,11 +136,11 @@ class _Demo:
         self._progress[name] = msgspec.structs.replace(self._progress[name], **changes)
         self._reporter.moved(self._progress[name])
 
-    async def _judge(self, name: str) -> Finding:
+    async def _judge(self, name: str, lateness: Millis) -> Finding:
         progress = self._progress[name]
         listed = await self._client.attempts_of_endpoint(self._application(name), progress.endpoint)
         progress = msgspec.structs.replace(progress, at_endpoint=listed)
-        return judge(progress, self._receivers[name].received, self._speed)
+        return judge(progress, self._receivers[name].received, self._speed, lateness)
 
     def _missing(self, findings: Sequence[Finding]) -> list[Finding]:
         """A finding for each seller whose catalogue is not as long as its document's list."""

@@ -20,7 +20,16 @@ EARLY_MAX: Final[Millis] = 2
 """Real milliseconds that a wait may seem too short: durations are recorded in whole ones."""
 
 LATE_MAX: Final[Millis] = 100
-"""Real milliseconds that an attempt may be late on a busy machine."""
+"""Real milliseconds that an attempt may be late, beside the machine's own lateness."""
+
+LATENESS_MAX: Final[Millis] = 1_000
+"""Real milliseconds of the machine's own lateness that are allowed for; more is too busy to judge."""
+
+_TIMES: Final = 3
+"""
+How often the machine's lateness may add up in one wait: when the end of an attempt is recorded,
+when the next one is claimed, and when it is begun.
+"""
 
 SAID: Final = {Step.HANG: reasons.ANSWER_TIMED_OUT, Step.REFUSE: reasons.CONNECT_REFUSED}
 """How the attempts without an answer must read."""
@@ -67,13 +76,24 @@ def waits_of(attempts: Sequence[Recorded], speed: float) -> tuple[Millis, ...]:
     )
 
 
-def judge(progress: Progress, received: Sequence[Received], speed: float) -> Finding:
-    """The verdict on one errand, from what the API recorded and what the receiver got."""
+def late_allowed(lateness: Millis) -> Millis:
+    """Real milliseconds that an attempt may be late on a machine whose plain timers are so late."""
+    return LATE_MAX + _TIMES * min(lateness, LATENESS_MAX)
+
+
+def judge(
+    progress: Progress, received: Sequence[Received], speed: float, lateness: Millis = 0
+) -> Finding:
+    """
+    The verdict on one errand, from what the API recorded and what the receiver got.
+
+    `lateness` is the machine's own, in real milliseconds, measured in the same run.
+    """
     errand = progress.errand
     waits = waits_of(progress.attempts, speed)
     faults = [
         *_judge_attempts(progress),
-        *_judge_waits(waits, errand.seller.waits, speed),
+        *_judge_waits(waits, errand.seller.waits, speed, late_allowed(lateness)),
         *_judge_received(errand, received),
     ]
     if progress.message is None:
@@ -110,12 +130,12 @@ def _judge_attempts(progress: Progress) -> Iterator[str]:
 
 
 def _judge_waits(
-    waits: Sequence[Millis], document: Sequence[Millis], speed: float
+    waits: Sequence[Millis], document: Sequence[Millis], speed: float, late: Millis
 ) -> Iterator[str]:
     for number, (wait, asked) in enumerate(zip(waits, document, strict=False), start=2):
         if wait < asked - EARLY_MAX * speed:
             yield f"attempt {number} came {show_duration(asked - wait)} too early"
-        if wait > asked + LATE_MAX * speed:
+        if wait > asked + late * speed:
             yield f"attempt {number} came {show_duration(wait - asked)} too late"
 
 

@@ -52,7 +52,7 @@ _HEADERS: Final = {
 }
 _FOR_GOOD: Final = "public, max-age=31536000, immutable"
 
-_STATUSES: Final[tuple[tuple[type[MarketbellError], int], ...]] = (
+STATUSES: Final[tuple[tuple[type[MarketbellError], int], ...]] = (
     (TooLargeError, 413),
     (TooSlowError, 408),
     (InvalidError, 422),
@@ -66,6 +66,7 @@ _STATUSES: Final[tuple[tuple[type[MarketbellError], int], ...]] = (
     (GoneError, 410),
     (StoreError, 503),
 )
+"""The first class that fits decides; anything else is 500."""
 
 _log = structlog.get_logger("marketbell.portal")
 
@@ -255,7 +256,7 @@ class Portal:
         try:
             return await work
         except MarketbellError as fault:
-            status = next((code for kind, code in _STATUSES if isinstance(fault, kind)), 500)
+            status = next((code for kind, code in STATUSES if isinstance(fault, kind)), 500)
             detail = fault.detail
             if status >= 500:
                 _log.error("page failed", status=status, reason=detail, **_named(request))

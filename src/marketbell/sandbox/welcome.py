@@ -49,6 +49,8 @@ def variables(welcome: Welcome) -> str:
         "USER_ID": shop["UserID"],
         "API_KEY": shop["ApiKey"],
         "MARKETBELL_SANDBOX_URL": welcome.marketplace_url,
+        "MARKETBELL_URL": welcome.url,
+        "MARKETBELL_TOKEN": welcome.token,
     }
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())
 

@@ -136,7 +136,9 @@ class AttemptSettings(EdgeSettings, frozen=True, kw_only=True):
     ] = 365 * DAY
     task_retention: Annotated[
         int,
-        Setting("duration", "How long a background task is shown that has ended.", HOUR, 3650 * DAY),
+        Setting(
+            "duration", "How long a background task is shown that has ended.", HOUR, 3650 * DAY
+        ),
     ] = 90 * DAY
     figures_retention: Annotated[
         int,

@@ -15,10 +15,10 @@ from marketbell.store.access_plane import AccessChange, ApiKey, ApiKeyDraft, Key
 from marketbell.store.audit_plane import FieldChange
 from marketbell.store.base import Once, Page, Repeated, Slice
 from marketbell.store.once import once as once_only
+from marketbell.store.once import sealed
 from marketbell.store.paging import span_of_ids
 from marketbell.store.resource import Resource
 from marketbell.store.rows import decode_names, encode_names
-from marketbell.store.sealing import Box
 from marketbell.store.statements import statements
 from marketbell.store.touches import Touch
 from marketbell.store.transaction import Transaction, Value
@@ -46,9 +46,9 @@ class SqliteAccess(Resource):
         self, draft: ApiKeyDraft, *, now: Instant, keys_max: int, once: Once | None = None
     ) -> ApiKey | Repeated:
         """See AccessControl.create_api_key."""
-        sealed = None if once is None else _sealed(self._box, once)
+        mark = None if once is None else sealed(once, self._box, _PURPOSE)
         made = await self._write(
-            lambda transaction: _create(transaction, draft, now=now, keys_max=keys_max, once=sealed)
+            lambda transaction: _create(transaction, draft, now=now, keys_max=keys_max, once=mark)
         )
         if isinstance(made, Repeated):
             return Repeated(self._box.open(made.answer, _PURPOSE))
@@ -132,15 +132,6 @@ class SqliteAccess(Resource):
     def on_access_change(self, listener: Callable[[AccessChange], None]) -> None:
         """See AccessControl.on_access_change."""
         self.access_listeners.append(listener)
-
-
-def _sealed(box: Box, mark: Once) -> Once:
-    """The same mark, its answer kept as ciphertext."""
-
-    def render(made: object) -> bytes:
-        return box.seal(mark.render(made), _PURPOSE)
-
-    return Once(mark.idempotency, render)
 
 
 def _create(

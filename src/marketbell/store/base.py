@@ -64,6 +64,7 @@ from marketbell.store.data_plane import (
 )
 from marketbell.store.event_type_plane import EventType, EventTypes
 from marketbell.store.marketplace_plane import (
+    CREDENTIALS_MAX,
     Credential,
     Credentials,
     Entities,
@@ -101,7 +102,25 @@ Announced: TypeAlias = Change | AccessChange
 """What a transaction has changed, told to listeners after the commit."""
 
 
-class Store(Queue, Applications, Endpoints, EventTypes, SealedThings, History, Search, Statistics, Audit, PortalAccess, Retention, AccessControl, Entities, Credentials, Tasks, Notices, Protocol):
+class Store(
+    Queue,
+    Applications,
+    Endpoints,
+    EventTypes,
+    SealedThings,
+    History,
+    Search,
+    Statistics,
+    Audit,
+    PortalAccess,
+    Retention,
+    AccessControl,
+    Entities,
+    Credentials,
+    Tasks,
+    Notices,
+    Protocol,
+):
     """All of it. `sqlite_store.SqliteStore` is the one on an SQLite file."""
 
     def on_change(self, listener: Callable[[Change], None]) -> None:
@@ -115,6 +134,7 @@ class Store(Queue, Applications, Endpoints, EventTypes, SealedThings, History, S
 
 
 __all__ = [
+    "CREDENTIALS_MAX",
     "AccessChange",
     "AccessControl",
     "Ages",

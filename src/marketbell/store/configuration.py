@@ -161,9 +161,7 @@ def _secrets(
 ) -> tuple[SigningKey, ...]:
     rows: Any = transaction.rows(_SQL["secrets"], {"id": endpoint_id})
     return tuple(
-        SigningKey(
-            kind=kind, secret=open_secret(box, public_id, sealed), expires_at=expires_at
-        )
+        SigningKey(kind=kind, secret=open_secret(box, public_id, sealed), expires_at=expires_at)
         for kind, sealed, expires_at in rows
         if now is None or expires_at is None or expires_at > now
     )

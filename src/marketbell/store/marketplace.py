@@ -1,4 +1,4 @@
-"""The marketplaces' things on SQLite, with the users of their APIs; see store/marketplace_plane.py."""
+"""The marketplaces' things on SQLite; see store/marketplace_plane.py."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from marketbell.errors import ConflictError, NotFoundError, StaleError
+from marketbell.errors import NotFoundError, StaleError
 from marketbell.model import NEVER, Instant
-from marketbell.store.base import Credential, Entity, EntityFilter, Publication, Published
-from marketbell.store.configuration import application_by_id
+from marketbell.store.base import Entity, EntityFilter, Publication, Published
 from marketbell.store.resource import Resource
-from marketbell.store.sealing import Box
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction, Value
 
@@ -24,9 +22,7 @@ _ROW: Final = 200
 
 
 class SqliteMarketplace(Resource):
-    """Entities and Credentials over a writer and readers."""
-
-    # -- Entities ---------------------------------------------------------------------------
+    """Entities over a writer and readers."""
 
     async def entity(self, application_id: int, kind: str, number: int) -> Entity:
         """See Entities.entity."""
@@ -99,64 +95,6 @@ class SqliteMarketplace(Resource):
         size = sum(_ROW + len(entity.body) for entity in changes)
         size += sum(500 + len(publication.message.payload) for publication in publications)
         return await self._write(change, rows=max(1, rows), size=size)
-
-    # -- Credentials ------------------------------------------------------------------------
-
-    async def create_credential(
-        self, application_id: int, marketplace: str, user: str, secret: bytes, *, now: Instant
-    ) -> Credential:
-        """See Credentials.create_credential."""
-
-        def create(transaction: Transaction) -> Credential:
-            application_by_id(transaction, application_id)
-            name: dict[str, Value] = {"marketplace": marketplace, "user": user}
-            if transaction.row(_SQL["credential_taken"], name) is not None:
-                raise ConflictError(f"The user name {user!r} is taken; choose another.")
-            row = (
-                application_id,
-                marketplace,
-                user,
-                self._box.seal(secret, _purpose(marketplace, user)),
-                now,
-            )
-            transaction.change(_SQL["credential_insert"], row)
-            return _credential(transaction, self._box, row)
-
-        return await self._write(create)
-
-    async def credential(self, marketplace: str, user: str) -> Credential:
-        """See Credentials.credential."""
-
-        def find(transaction: Transaction) -> Credential:
-            row = transaction.row(
-                _SQL["credential_by_user"], {"marketplace": marketplace, "user": user}
-            )
-            if row is None:
-                raise NotFoundError("There is no such user.")
-            return _credential(transaction, self._box, row)
-
-        return await self._read(find)
-
-    async def credentials(self, application_id: int) -> tuple[Credential, ...]:
-        """See Credentials.credentials."""
-
-        def find(transaction: Transaction) -> tuple[Credential, ...]:
-            rows = transaction.rows(
-                _SQL["credentials_of_application"], {"application_id": application_id}
-            )
-            return tuple(_credential(transaction, self._box, row) for row in rows)
-
-        return await self._read(find)
-
-    async def delete_credential(self, marketplace: str, user: str) -> None:
-        """See Credentials.delete_credential."""
-
-        def delete(transaction: Transaction) -> None:
-            name = {"marketplace": marketplace, "user": user}
-            if not transaction.change(_SQL["credential_delete"], name):
-                raise NotFoundError("There is no such user.")
-
-        await self._write(delete)
 
 
 def _entity(transaction: Transaction, application_id: int, kind: str, number: int) -> Entity:
@@ -311,19 +249,3 @@ def _entity_of(row: Any) -> Entity:
         created_at=row[10],
         updated_at=row[11],
     )
-
-
-def _credential(transaction: Transaction, box: Box, row: Any) -> Credential:
-    application_id, marketplace, user, sealed, created_at = row
-    return Credential(
-        application=application_by_id(transaction, application_id),
-        marketplace=marketplace,
-        user=user,
-        secret=box.open(sealed, _purpose(marketplace, user)),
-        created_at=created_at,
-    )
-
-
-def _purpose(marketplace: str, user: str) -> bytes:
-    """What a sealed secret is for: one that is moved to another user does not open."""
-    return f"credential {marketplace} {user}".encode()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from marketbell.model import Application, Instant
+from marketbell.store.control_plane import Once, Repeated
 from marketbell.store.data_plane import Publication, Published
 
 
@@ -50,9 +51,14 @@ class EntityFilter(msgspec.Struct, frozen=True, kw_only=True):
     updated_until: Instant | None = None
 
 
+CREDENTIALS_MAX: Final = 100
+"""Users of one application, of all marketplaces together."""
+
+
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
     """A user name of a marketplace's API, and the seller it stands for."""
 
+    public_id: str
     application: Application
     marketplace: str
     user: str
@@ -124,15 +130,31 @@ class Credentials(Protocol):
     """Who may use a marketplace's own API. Secrets are sealed at rest, as those of endpoints are."""
 
     async def create_credential(
-        self, application_id: int, marketplace: str, user: str, secret: bytes, *, now: Instant
-    ) -> Credential:
-        """A new one. ConflictError if the user name is taken; NotFoundError for the application."""
+        self,
+        application_id: int,
+        marketplace: str,
+        user: str,
+        secret: bytes,
+        *,
+        now: Instant,
+        once: Once | None = None,
+    ) -> Credential | Repeated:
+        """
+        A new one.
+
+        The answer that a repetition gets, which has the secret in it, is kept sealed.
+        ConflictError if the user name is taken; NotFoundError for the application;
+        LimitReachedError if that has CREDENTIALS_MAX.
+        """
 
     async def credential(self, marketplace: str, user: str) -> Credential:
         """Who logs in with that user name. NotFoundError, also if the application is gone."""
 
-    async def credentials(self, application_id: int) -> tuple[Credential, ...]:
-        """Those of one application, by marketplace and user name; at most 100."""
+    async def credential_of(self, application_id: int, public_id: str) -> Credential:
+        """One of an application's. NotFoundError."""
 
-    async def delete_credential(self, marketplace: str, user: str) -> None:
-        """Let it log in no more. NotFoundError."""
+    async def credentials(self, application_id: int) -> tuple[Credential, ...]:
+        """All of one application's, by marketplace and user name."""
+
+    async def delete_credential(self, application_id: int, public_id: str) -> None:
+        """Let one of an application's log in no more. NotFoundError."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 from marketbell.model import Instant
 from marketbell.store.base import Once, Repeated
 from marketbell.store.marks import used_with_another_body
+from marketbell.store.sealing import Box
 from marketbell.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -37,3 +38,12 @@ def once(
         transaction, [(idempotency, now, (idempotency.body, None, mark.render(made)))]
     )
     return made
+
+
+def sealed(mark: Once, box: Box, purpose: bytes) -> Once:
+    """The same mark, its answer kept as ciphertext, since it holds a secret."""
+
+    def render(made: object) -> bytes:
+        return box.seal(mark.render(made), purpose)
+
+    return Once(mark.idempotency, render)

@@ -124,9 +124,12 @@ def _count(tally: Tally, results: Sequence[Result]) -> None:
     accepted = [(one.endpoint_id, one.started_at) for one in attempts if one.outcome is _ACCEPTED]
     tally.add_each(accepted, ACCEPTED)
     if len(accepted) < len(attempts):
-        for one in attempts:
-            if one.outcome is not _ACCEPTED and one.outcome.counted:
-                tally.add(one.endpoint_id, one.started_at, REFUSED)
+        refused = [
+            (one.endpoint_id, one.started_at)
+            for one in attempts
+            if one.outcome is not _ACCEPTED and one.outcome.counted
+        ]
+        tally.add_each(refused, REFUSED)
 
 
 def finish(

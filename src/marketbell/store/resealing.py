@@ -10,12 +10,13 @@ import msgspec
 from marketbell.errors import UnavailableError
 from marketbell.store.base import Resealed, Sealed
 from marketbell.store.configuration import resealed_headers, resealed_secret
+from marketbell.store.credentials import resealed_credential
 from marketbell.store.resource import Resource
 from marketbell.store.sealing import Box
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 
-_SQL = statements("sqlite", "configuration")
+_SQL = {**statements("sqlite", "configuration"), **statements("sqlite", "credentials")}
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -29,6 +30,7 @@ class _Kind(msgspec.Struct, frozen=True):
 _KINDS: Final = {
     Sealed.SECRETS: _Kind("secrets_after", "secret_reseal", resealed_secret),
     Sealed.HEADERS: _Kind("headers_after", "headers_reseal", resealed_headers),
+    Sealed.CREDENTIALS: _Kind("credentials_after", "credential_reseal", resealed_credential),
 }
 
 

@@ -313,7 +313,7 @@ class SqliteResources(Resource):
         real = now if real_now is None else real_now
         return await self._write(
             lambda transaction: retention.prune(
-                transaction, self._walks, ages, now=now, real_now=real, limit=limit
+                transaction, self._walks, ages, now=now, real=real, limit=limit
             )
         )
 

@@ -44,7 +44,7 @@ class Walks:
 
 
 def prune(
-    transaction: Transaction, walks: Walks, ages: Ages, *, now: Instant, real_now: Instant, limit: int
+    transaction: Transaction, walks: Walks, ages: Ages, *, now: Instant, real: Instant, limit: int
 ) -> Pruned:
     """
     One step of Retention.prune.
@@ -65,7 +65,7 @@ def prune(
     step.drop_deleted_applications()
     step.drop_ended()
     step.drop_audit()
-    step.drop_portal(real_now)
+    step.drop_portal(real)
     return step.pruned()
 
 
@@ -306,9 +306,9 @@ class _Step:
             )
             self._note(walk)
 
-    def drop_portal(self, real_now: Instant) -> None:
+    def drop_portal(self, now: Instant) -> None:
         """Codes and sessions of the portal that are over; they live on real time."""
-        values = {"now": real_now, "limit": self._limit}
+        values = {"now": now, "limit": self._limit}
         codes = self._transaction.change(_PORTAL["portal_codes_expired"], values)
         sessions = self._transaction.change(_PORTAL["portal_sessions_expired"], values)
         self._more = self._more or max(codes, sessions) >= self._limit

@@ -13,6 +13,8 @@ class Sealed(enum.StrEnum):
 
     SECRETS = "secrets"
     HEADERS = "headers"
+    CREDENTIALS = "credentials"
+    """What users of the marketplaces' APIs prove themselves with."""
 
 
 class Resealed(msgspec.Struct, frozen=True, kw_only=True):

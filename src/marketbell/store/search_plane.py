@@ -118,6 +118,15 @@ class Search(Protocol):
     async def expunge_response(self, message_id: int, public_id: str) -> None:
         """Put `EXPUNGED` in the place of what an attempt's receiver answered. NotFoundError."""
 
+    async def follow_clock(self, *, expected: Instant | None, now: Instant) -> None:
+        """
+        Note that the clock was set back, if it shows so much less than was expected of it.
+
+        Rows are found by the order in which they were kept and by their time, which is the same
+        order unless this happens; what asks for a time that was shown twice then finds all of it,
+        only slower. With None the newest row says what was to be expected.
+        """
+
     async def follow_labels(self, *, messages_max: int) -> bool:
         """
         Note the event types, channels and tags of the next messages; whether more wait.

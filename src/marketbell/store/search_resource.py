@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from marketbell.model import DeliveryState, Instant, Message, Millis
-from marketbell.store import expunging, following, history, statistics
+from marketbell.store import expunging, following, history, setbacks, statistics
 from marketbell.store.base import (
     AttemptFilter,
     AttemptRow,
@@ -126,6 +126,16 @@ class SqliteSearch(Resource):
         await self._write(
             lambda transaction: expunging.expunge_response(transaction, message_id, public_id)
         )
+
+    async def follow_clock(self, *, expected: Instant | None, now: Instant) -> None:
+        """See Search.follow_clock."""
+        if expected is None:
+            expected = await self._read(setbacks.newest)
+        high = expected
+        if setbacks.is_setback(high, now):
+            await self._write(
+                lambda transaction: setbacks.note(transaction, now, high), bounded=False
+            )
 
     async def follow_labels(self, *, messages_max: int) -> bool:
         """See Search.follow_labels."""

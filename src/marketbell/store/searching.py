@@ -12,12 +12,13 @@ from typing import Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from marketbell import ids
-from marketbell.model import NEVER, DeliveryState, Instant, Message, Millis
+from marketbell.model import NEVER, DeliveryState, Message, Millis
 from marketbell.store.base import AttemptFilter, AttemptRow, MessageFilter, Page, Slice
 from marketbell.store.control_plane import Stop
 from marketbell.store.history import read_attempt, read_message
 from marketbell.store.paging import Span, span_of_ids
 from marketbell.store.search_plane import DeliveryRow, Owned
+from marketbell.store.setbacks import in_order
 from marketbell.store.statements import statements
 from marketbell.store.texts import match_of
 from marketbell.store.transaction import Transaction, Value
@@ -35,7 +36,7 @@ _ENCODE: Final = msgspec.json.Encoder()
 _TYPES_MERGED: Final = 16
 """More event types than these are looked for among all messages."""
 _PART: Final = 32
-"""Rows of one of several sources that are read at once."""
+"""Rows of one of several sources that are read at once, after fewer: there may be hundreds."""
 _FIRST_PART: Final = 4_096
 """Messages that a search by words goes through at first."""
 _UNDELIVERED: Final = frozenset({DeliveryState.FAILED, DeliveryState.CANCELLED})
@@ -61,6 +62,7 @@ class Searcher:
     def __init__(self, transaction: Transaction, budget_s: float) -> None:
         self._transaction = transaction
         self._until = time.perf_counter() + budget_s
+        self._budget_s = budget_s
 
     def messages(self, application_id: int, which: MessageFilter, page: Page) -> Slice[Message]:
         """See History.messages; a filter by time reads only that time's, and a minute around."""
@@ -173,7 +175,7 @@ class Searcher:
     def messages_worded(
         self, application_id: int, words: tuple[str, ...], which: MessageFilter, page: Page
     ) -> Slice[Message]:
-        """See Search.messages_worded; it goes through the time in parts, each twice the last."""
+        """See Search.messages_worded; it goes through the time in parts, each a part of its own time."""
         span = _span(self._transaction, _MESSAGES, which, page)
         first: Any = self._transaction.row(_SQL["message_first"])
         position: Any = self._transaction.row(_SQL["position"], {"name": "texts"})
@@ -190,13 +192,16 @@ class Searcher:
         while high - low > 1 and len(keys) <= span.limit:
             near, far = (max(low, high - 1 - size), high) if span.down else (low, low + 1 + size)
             part = {"low": near, "high": min(far, high), "limit": span.limit + 1 - len(keys)}
+            begun = time.perf_counter()
             rows: Any = self._transaction.rows(
                 _SQL[f"messages_worded_{span.way}"], {**values, **part}
             )
             keys += [key for (key,) in rows]
             low, high = (low, near + 1) if span.down else (min(far, high) - 1, high)
-            size *= 2
-            if high - low > 1 and time.perf_counter() > self._until:
+            now = time.perf_counter()
+            if now - begun < self._budget_s / 8:
+                size *= 2
+            if high - low > 1 and now > self._until:
                 stopped = high if span.down else low
                 break
         return self._slice(_MESSAGES, span, (keys, stopped), self._message(which))
@@ -228,12 +233,14 @@ class Searcher:
     def _parts(self, statement: str, values: dict[str, Value], *, down: bool) -> Rows:
         """The rows of one source, read a few at a time, so that one statement serves them all."""
         edge = "high" if down else "low"
+        size = 1
         while True:
-            rows: Any = self._transaction.rows(statement, {**values, "limit": _PART})
+            rows: Any = self._transaction.rows(statement, {**values, "limit": size})
             yield from rows
-            if len(rows) < _PART:
+            if len(rows) < size:
                 return
             values = {**values, edge: rows[-1][0]}
+            size = min(4 * size, _PART)
 
     # -- pages --------------------------------------------------------------------------
 
@@ -323,22 +330,19 @@ def _span(
     The span of a page, newest first, between two instants, so that no rows of other times are read.
 
     Keys rise in order of commits and public ids in order of making. What was made before
-    `since - slack` was committed before anything of `since`, and likewise at the other end.
+    `since - slack` was committed before anything of `since`, and likewise at the other end; unless
+    the clock was set back over that instant: then the span has no end there.
     """
     position = _HISTORY[f"{kind.table}_position"]
     span = span_of_ids(transaction, position, kind.prefix, page, descending=True)
     low, high = span.low, span.high
-    if which.since is not None:
-        low = max(low, _before(transaction, kind, which.since - kind.slack))
-    if which.until is not None:
-        end = ids.smallest_at(kind.prefix, which.until + kind.slack)
-        row: Any = transaction.row(position, {"public_id": end})
+    since, until, slack = which.since, which.until, kind.slack
+    if since is not None and in_order(transaction, since, slack):
+        start = ids.smallest_at(kind.prefix, since - slack)
+        row: Any = transaction.row(_HISTORY[f"{kind.table}_before"], {"public_id": start})
+        low = low if row is None else max(low, row[0])
+    if until is not None and in_order(transaction, until, slack):
+        end = ids.smallest_at(kind.prefix, until + slack)
+        row = transaction.row(position, {"public_id": end})
         high = high if row is None else min(high, row[0])
     return msgspec.structs.replace(span, low=low, high=high)
-
-
-def _before(transaction: Transaction, kind: _Kind, at: Instant) -> int:
-    """The key of the last row that was made before an instant, 0 if none was."""
-    start = ids.smallest_at(kind.prefix, at)
-    row: Any = transaction.row(_HISTORY[f"{kind.table}_before"], {"public_id": start})
-    return 0 if row is None else row[0]

@@ -29,6 +29,7 @@ from marketbell.store.base import (
 )
 from marketbell.store.batch import BatchStatistics, RefusedError, Writer
 from marketbell.store.configuration import owner_and_endpoint
+from marketbell.store.credentials import SqliteCredentials
 from marketbell.store.marketplace import SqliteMarketplace
 from marketbell.store.migrate import migrate
 from marketbell.store.notices import SqliteNotices
@@ -77,7 +78,17 @@ class WriterLimits:
         self.lost_claims = lost_claims
 
 
-class SqliteStore(SqliteResources, SqlitePortal, SqliteSearch, SqliteAccess, SqliteSealedThings, SqliteMarketplace, SqliteTasks, SqliteNotices):
+class SqliteStore(
+    SqliteResources,
+    SqlitePortal,
+    SqliteSearch,
+    SqliteAccess,
+    SqliteSealedThings,
+    SqliteMarketplace,
+    SqliteCredentials,
+    SqliteTasks,
+    SqliteNotices,
+):
     """
     One SQLite file, held by this process alone for as long as the store is open.
 

@@ -22,6 +22,9 @@ from marketbell.store.tally import (
 from marketbell.store.transaction import Transaction
 
 _SQL = statements("sqlite", "statistics")
+_SEARCH = statements("sqlite", "search")
+
+_FIGURES: Final = "figures"
 
 _OLD_MAX: Final = 500
 """Figures that are past their age and go in one step."""
@@ -61,9 +64,10 @@ def attempt_figures(
 class Sums(msgspec.Struct, frozen=True):
     """What a run of transactions has counted, added up and ready to be kept."""
 
-    first: int
+    turn: int
+    """How often sums had been kept when the run was read; keys of rows are given again and again."""
     last: int
-    """The first and the last row of the run; 0 if there is none."""
+    """The last row of the run; 0 if there is none."""
     rows: list[tuple[int, ...]]
     old: bool
     """Whether there are figures past their age."""
@@ -73,7 +77,7 @@ class Sums(msgspec.Struct, frozen=True):
 def read_sums(transaction: Transaction, before: Instant, bytes_max: int) -> Sums:
     """What was counted first of what has not been added up, of about so many bytes."""
     tally = Tally()
-    first, last, size = 0, 0, 0
+    last, size = 0, 0
     more = False
     rows: Any = transaction.each(_SQL["tallies"])
     for key, text in rows:
@@ -81,22 +85,29 @@ def read_sums(transaction: Transaction, before: Instant, bytes_max: int) -> Sums
             more = True
             break
         tally.take((text,))
-        first, last, size = first or key, key, size + len(text)
+        last, size = key, size + len(text)
     rows.close()
     old = transaction.row(_SQL["figures_old"], {"before": before // HOUR_MS}) is not None
-    return Sums(first, last, tally.rows(), old, more)
+    return Sums(_turn(transaction), last, tally.rows(), old, more)
 
 
 def keep_sums(transaction: Transaction, sums: Sums, before: Instant) -> bool:
     """Keep what was added up, unless another step did; throw away what is old; whether more waits."""
-    row: Any = transaction.row(_SQL["tally_first"])
-    if sums.last and row[0] == sums.first:
+    if sums.last:
+        if _turn(transaction) != sums.turn:
+            return True
         transaction.change_many(_SQL["figures_add"], sums.rows)
         transaction.change(_SQL["tallies_delete"], {"last": sums.last})
+        transaction.change(_SEARCH["position_set"], {"name": _FIGURES, "position": sums.turn + 1})
     gone = transaction.change(
         _SQL["figures_delete"], {"before": before // HOUR_MS, "limit": _OLD_MAX}
     )
     return sums.more or gone == _OLD_MAX
+
+
+def _turn(transaction: Transaction) -> int:
+    row: Any = transaction.row(_SEARCH["position"], {"name": _FIGURES})
+    return 0 if row is None else row[0]
 
 
 def _hours(since: Instant, until: Instant) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from marketbell.store.once import once
 from marketbell.store.paging import span_of_ids
 from marketbell.store.rows import decode_names
 from marketbell.store.sealing import Box
+from marketbell.store.setbacks import in_order
 from marketbell.store.statements import statements
 from marketbell.store.task_plane import (
     Candidate,
@@ -196,14 +197,17 @@ def _span(transaction: Transaction, selection: Selection) -> tuple[int, int]:
     The keys between which all messages of a time stand: above the first, up to the last.
 
     Keys rise in order of commits and public ids in order of making; what was made a minute
-    before was committed before.
+    before was committed before. Where the clock was set back over its begin or its end, the span
+    goes on there.
     """
-    start = ids.smallest_at(ids.MESSAGE, selection.since - _SLACK)
-    before: Any = transaction.row(_HISTORY["message_before"], {"public_id": start})
-    after: Any = transaction.row(
-        _HISTORY["message_position"],
-        {"public_id": ids.smallest_at(ids.MESSAGE, selection.until + _SLACK)},
-    )
+    before: Any = None
+    if in_order(transaction, selection.since, _SLACK):
+        start = ids.smallest_at(ids.MESSAGE, selection.since - _SLACK)
+        before = transaction.row(_HISTORY["message_before"], {"public_id": start})
+    after: Any = None
+    if in_order(transaction, selection.until, _SLACK):
+        end = ids.smallest_at(ids.MESSAGE, selection.until + _SLACK)
+        after = transaction.row(_HISTORY["message_position"], {"public_id": end})
     newest: Any = transaction.row(_SQL["message_last"])
     return before[0] if before else 0, after[0] - 1 if after else newest[0]
 

@@ -14,7 +14,8 @@ WORDS_MAX: Final = 4_096
 WORD_MAX: Final = 64
 """Characters of a word that count."""
 
-_WORD: Final = re.compile(r"[^\W_]+")
+_WORD: Final = re.compile(r"[^\W_\u19b0-\u19c0\u19c8\u19c9\u1cf2\u1cf3]+")
+"""Without the few letters that FTS5 takes for marks: it would part a word there."""
 _DECODE: Final = msgspec.json.Decoder().decode
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
+import msgspec
 import pytest
 
 from marketbell.clock import SystemClock
-from marketbell.errors import SettingsError
+from marketbell.errors import MoveRefusedError, SettingsError
 from marketbell.marketplace.sellercenter import signature
+from marketbell.marketplace.sellercenter.actions.call import Action, Call
 from marketbell.marketplace.sellercenter.actions.table import ACTIONS
+from marketbell.marketplace.sellercenter.envelope import Success
 from marketbell.marketplace.sellercenter.errors import MESSAGES, NEVER_GIVEN
 from marketbell.settings import load_settings
 from marketbell.testing import FakeClock
@@ -172,3 +175,17 @@ async def test_the_signature_covers_the_users_own_words(shop: Stall) -> None:
 def test_the_zone_must_exist() -> None:
     with pytest.raises(SettingsError, match="sellercenter_zone"):
         load_settings({"sellercenter_zone": "Mars/Olympus"}, {}, None)
+
+
+async def test_a_move_that_is_refused_is_no_internal_error(
+    shop: Stall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_call: Call) -> Success:
+        raise MoveRefusedError("A feed that is Finished stays so.")
+
+    action = msgspec.structs.replace(ACTIONS["GetWebhooks"], work=refuse)
+    monkeypatch.setitem(cast("dict[str, Action]", ACTIONS), "GetWebhooks", action)
+    answer = await shop.send("GET", shop.signed("GetWebhooks"))
+    assert answer.status_code == 200
+    assert "<ErrorCode>1000</ErrorCode>" in answer.text
+    assert "stays so" in answer.text

@@ -32,6 +32,7 @@ TAGS: Final[Mapping[str, str]] = {
     "background-task": "Long work: replays, recoveries and purges, with how far each is.",
     "operational-webhook": "Messages of the server itself, to the operator's own endpoints.",
     "authentication": "Tokens and keys: who may call this API.",
+    "marketplace-login": "Users of the marketplaces' own APIs, a seller's each.",
     "admin": "What an operator does to the server itself.",
     "audit-log": "Who changed what, when and from where.",
     "health": "Whether the server does its work.",

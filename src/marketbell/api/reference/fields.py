@@ -41,6 +41,7 @@ _AT: Final = "2026-11-21T09:30:00.125Z"
 _MSG: Final = "msg_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
 _EP: Final = "ep_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
 _ATMPT: Final = "atmpt_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
+_LOGIN: Final = "login_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
 _APP: Final = "app_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
 _PAYLOAD: Final[Mapping[str, Any]] = {"order_id": 1042, "state": "new"}
 _OBJECT: Final[Schema] = {"type": "object"}
@@ -238,6 +239,17 @@ FIELDS: Final[Mapping[str, Fact]] = {
     "token": Fact("What goes into the header Authorization."),
     "readOnly": Fact("Whether the session may look and not change.", False),
     "sessionId": Fact("The caller's own name for the session."),
+    # -- users of the marketplaces' APIs
+    "marketplace": Fact("The marketplace.", "ovoko", {"enum": ["ovoko", "sellercenter"]}),
+    "user": Fact("", "kaunas-parts"),
+    "login": Fact(
+        "",
+        {
+            "username": "kaunas-parts",
+            "password": "nZ2mT0cW7yQbK4xVdL9sHgEa",
+            "user_token": "6f1d0c5be2a94783b1f0a2c4d5e6f708192a3b4c",
+        },
+    ),
     # -- the audit log
     "appId": Fact("The application's id.", _APP),
     "sourceAddress": Fact("Where the request came from.", "203.0.113.7"),
@@ -266,6 +278,8 @@ _IDS: Final[Mapping[str, str]] = {
     "MessageEndpointOut.id": _EP,
     "MessageOut.id": _MSG,
     "MessageAttemptOut.id": _ATMPT,
+    "MarketplaceLoginOut.id": _LOGIN,
+    "NewMarketplaceLoginOut.id": _LOGIN,
 }
 
 

@@ -75,9 +75,10 @@ class Market:
         def decide(loaded: _PartLoaded, _now: Instant) -> Changes:
             entity, back = loaded
             known = parts.part_of(entity)
-            amended = parts.with_part(entity, amend(known))
+            said = amend(known)
+            amended = parts.with_part(entity, said)
             kept, told = _set(amended, back, status or parts.status_of(entity))
-            if not kept and amended.body != entity.body:
+            if not kept and said != known:
                 if entity.state == PartStatus.WRITTEN_OFF:
                     raise MoveRefusedError("A part that is written_off stays as it is.")
                 kept = (amended,)

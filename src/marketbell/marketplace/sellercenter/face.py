@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from marketbell.clock import Clock, SystemClock
 from marketbell.control.sellers import SELLER_CENTER
 from marketbell.control.services import Services
-from marketbell.errors import MarketbellError, NotFoundError
+from marketbell.errors import MarketbellError, MoveRefusedError, NotFoundError
 from marketbell.marketplace.ledger import Ledger
 from marketbell.marketplace.sellercenter import envelope, signature, times
 from marketbell.marketplace.sellercenter.actions.call import Action, Call
@@ -74,6 +74,8 @@ class ActionApi:
             root = await self._done(request, parameters)
         except ActionError as fault:
             root = envelope.failure(name[:_SHOWN], fault)
+        except MoveRefusedError as fault:
+            root = envelope.failure(name[:_SHOWN], ActionError(1000, fault.detail))
         except ClientDisconnect:
             raise
         except Exception as fault:

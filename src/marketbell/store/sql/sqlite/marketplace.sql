@@ -175,35 +175,6 @@ returning last;
 -- Whether an application is there and not deleted.
 select 1 from application where id = :application_id and deleted_at is null;
 
--- name: credential_insert
--- A new user name; one of a deleted application makes way.
-insert or replace into credential (application_id, marketplace, user, sealed, created_at)
-values (?1, ?2, ?3, ?4, ?5);
-
--- name: credential_taken
--- Whether a user name is taken by an application that is still there.
-select 1
-from credential join application on application.id = credential.application_id
-where marketplace = :marketplace and user = :user and deleted_at is null;
-
--- name: credential_by_user
--- Who logs in with a user name.
-select credential.application_id, credential.marketplace, user, sealed, credential.created_at
-from credential join application on application.id = credential.application_id
-where marketplace = :marketplace and user = :user and deleted_at is null;
-
--- name: credentials_of_application
--- The user names of an application.
-select application_id, marketplace, user, sealed, created_at
-from credential
-where application_id = :application_id
-order by marketplace, user
-limit 100;
-
--- name: credential_delete
--- Take a user name away.
-delete from credential where marketplace = :marketplace and user = :user;
-
 -- name: entities_drop
 -- Things of a deleted application, a bounded number of them.
 delete from entity where (kind, number) in (
@@ -236,6 +207,6 @@ delete from entity where kind = :kind and number = :number;
 
 -- name: credentials_drop
 -- User names of a deleted application, a bounded number of them.
-delete from credential where (marketplace, user) in (
-  select marketplace, user from credential indexed by credential_application
+delete from credential where id in (
+  select id from credential indexed by credential_application
   where application_id = :application_id limit :limit);

@@ -278,13 +278,32 @@ left join finished_delivery f on f.message_id = :message_id and f.endpoint_id = 
 left join lane l on l.endpoint_id = :endpoint_id;
 
 -- name: position
--- How far a follower has come.
+-- How far a follower has come, or how often it has gone.
 select position from follower where name = :name;
 
 -- name: position_set
 -- A follower has come so far.
 insert into follower (name, position) values (:name, :position)
 on conflict (name) do update set position = excluded.position;
+
+-- name: newest
+-- When the last message or attempt was made.
+select max(
+  coalesce((select created_at from message where id = (select max(id) from message)), 0),
+  coalesce((select started_at from attempt where id = (select max(id) from attempt)), 0));
+
+-- name: setback_over
+-- Whether a time lies within one that was shown twice.
+select 1 from setback where high >= :high and low <= :low limit 1;
+
+-- name: setback_insert
+-- A time was shown twice.
+insert or ignore into setback (high, low) values (:high, :low);
+
+-- name: setbacks_delete
+-- Those that are too many go, the oldest first; there are never many.
+delete from setback where (high, low) <= (
+  select high, low from setback order by high desc, low desc limit 1 offset :kept);
 
 -- name: unlabelled
 -- The next messages of all that have no labels yet.

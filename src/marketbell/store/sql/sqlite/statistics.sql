@@ -16,10 +16,6 @@ select id, counts from tally order by id;
 -- Whether there are figures of hours that are over for long.
 select 1 from endpoint_hour where hour < :before limit 1;
 
--- name: tally_first
--- The first of what has not been added up.
-select min(id) from tally;
-
 -- name: tallies_delete
 -- What has been added up goes.
 delete from tally where id <= :last;

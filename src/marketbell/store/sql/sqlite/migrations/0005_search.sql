@@ -61,6 +61,13 @@ create table follower (
   position integer not null
 ) strict, without rowid;
 
+-- Times that a clock which was set back has shown twice.
+create table setback (
+  high integer not null,
+  low integer not null,
+  primary key (high, low)
+) strict, without rowid;
+
 -- The words of payloads by message; `scope` is the application. Holds nothing unless it is asked for.
 create virtual table payload_text using fts5 (
   scope, words, content = '', contentless_delete = 1, detail = column, tokenize = 'unicode61'

@@ -32,11 +32,13 @@ create table entity_number (
 ) strict, without rowid;
 
 create table credential (
+  id integer primary key,
+  public_id text not null unique,
+  application_id integer not null references application,
   marketplace text not null,
   user text not null,
-  application_id integer not null references application,
   sealed blob not null,
   created_at integer not null,
-  primary key (marketplace, user)
-) strict, without rowid;
+  unique (marketplace, user)
+) strict;
 create index credential_application on credential (application_id);
