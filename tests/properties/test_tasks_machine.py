@@ -176,7 +176,8 @@ class TasksMachine(RuleBasedStateMachine):
         if isinstance(step, Refused):
             assert not self.enabled
             failed = self.run(self.store.fail_task(claim, step.error, now=self.now))
-            assert failed == self.alive(claim)
+            # Its claim says whether it may: the endpoint is disabled wherever the walk stands.
+            assert failed == self.claimed(claim)
             if failed:
                 self.end(claim.id, TaskStatus.FAILED)
             return
@@ -188,13 +189,12 @@ class TasksMachine(RuleBasedStateMachine):
             again = self.store.take_step(claim, step, now=self.now, due_at=self.now)
             assert not self.run(again)
 
-    def alive(self, claim: Task) -> bool:
+    def claimed(self, claim: Task) -> bool:
         task = self.tasks[claim.id]
-        return (
-            task.status is TaskStatus.RUNNING
-            and task.claim_number == claim.claim_number
-            and task.position == claim.position
-        )
+        return task.status is TaskStatus.RUNNING and task.claim_number == claim.claim_number
+
+    def alive(self, claim: Task) -> bool:
+        return self.claimed(claim) and self.tasks[claim.id].position == claim.position
 
     def take(self, claim: Task, step: Step, rows: int) -> None:
         """What the step must have done."""
