@@ -5,11 +5,12 @@ from __future__ import annotations
 from marketbell.clock import Clock
 from marketbell.control.task_runner import TaskLimits, TaskRunner
 from marketbell.delivery.dialer import DirectDialer, tls_context
-from marketbell.delivery.dispatcher import Dispatcher, DispatchLimits
+from marketbell.delivery.dispatcher import Dispatcher
 from marketbell.delivery.fairness import Lanes, Places
 from marketbell.delivery.follower import Follower, Following
 from marketbell.delivery.http1 import Client
 from marketbell.delivery.janitor import Duties, Janitor
+from marketbell.delivery.limits import DispatchLimits
 from marketbell.delivery.netguard import Networks
 from marketbell.delivery.plan import Planner
 from marketbell.delivery.resolver import Resolver

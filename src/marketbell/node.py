@@ -94,26 +94,9 @@ async def running_node(
         store = open_store(settings, clock)
         stack.push_async_callback(store.aclose)
         registry = registry or Registry.load(dialect_options(settings))
-        client = open_client(settings, clock)
-        stack.push_async_callback(client.aclose)
-        dispatcher = make_dispatcher(
-            settings, clock, store=store, client=client, registry=registry, observer=observer
+        dispatcher = _deliver(
+            stack, settings, clock, store=store, registry=registry, observer=observer
         )
-        store.on_change(dispatcher.forget)
-        store.statistics.observe = observer.committed
-        janitor = make_janitor(settings, clock, store, observer)
-        register_gauges(
-            observer,
-            store=store,
-            dispatcher=dispatcher,
-            client=client,
-            janitor=janitor,
-            clock=clock,
-        )
-        dispatcher.start()
-        stack.push_async_callback(dispatcher.drain, settings.drain_timeout / 1000)
-        janitor.start()
-        stack.push_async_callback(janitor.stop)
         follower = make_follower(settings, clock, store)
         observer.gauge("marketbell_payload_search_lag_seconds", lambda: follower.texts_lag_s)
         follower.start()
@@ -130,14 +113,7 @@ async def running_node(
             observer=observer,
             extra_routes=(_metrics_route(observer),),
         )
-        runner = make_task_runner(settings, clock, store, dispatcher)
-        observer.gauge("marketbell_tasks_running", lambda: runner.running)
-        runner.start()
-        stack.push_async_callback(runner.stop)
-        crier = Crier(store, app.services.publisher)
-        store.on_change(lambda _change: crier.ring())
-        crier.start()
-        stack.push_async_callback(crier.stop)
+        _go_on_with_tasks(stack, app, store, dispatcher, observer)
         app.add(portal_routes(app.services))
         server, url = await serve(app, settings)
         app.services.site.listening(int(url.rpartition(":")[2]))
@@ -151,6 +127,58 @@ async def running_node(
         finally:
             await server.stop()
             node.close()
+
+
+def _deliver(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    clock: Clock,
+    *,
+    store: SqliteStore,
+    registry: Registry,
+    observer: Observer,
+) -> Dispatcher:
+    """Begin to deliver, and to keep the store small, until the stack ends it."""
+    client = open_client(settings, clock)
+    stack.push_async_callback(client.aclose)
+    dispatcher = make_dispatcher(
+        settings, clock, store=store, client=client, registry=registry, observer=observer
+    )
+    store.on_change(dispatcher.forget)
+    store.statistics.observe = observer.committed
+    janitor = make_janitor(settings, clock, store, observer)
+    register_gauges(
+        observer,
+        store=store,
+        dispatcher=dispatcher,
+        client=client,
+        janitor=janitor,
+        clock=clock,
+    )
+    dispatcher.start()
+    stack.push_async_callback(dispatcher.drain, settings.drain_timeout / 1000)
+    janitor.start()
+    stack.push_async_callback(janitor.stop)
+    return dispatcher
+
+
+def _go_on_with_tasks(
+    stack: contextlib.AsyncExitStack,
+    app: Api,
+    store: SqliteStore,
+    dispatcher: Dispatcher,
+    observer: Observer,
+) -> None:
+    """Begin the steps of background tasks, and to tell operators, until the stack ends it."""
+    services = app.services
+    runner = make_task_runner(services.settings, services.clock, store, dispatcher)
+    observer.gauge("marketbell_tasks_running", lambda: runner.running)
+    runner.start()
+    stack.push_async_callback(runner.stop)
+    crier = Crier(store, services.publisher)
+    store.on_change(lambda _change: crier.ring())
+    crier.start()
+    stack.push_async_callback(crier.stop)
 
 
 @contextlib.asynccontextmanager

@@ -154,11 +154,11 @@ async def test_no_step_begins_while_much_waits_for_the_writer(stage: Stage) -> N
     task = await stage.fill(3)
     stage.waiting = 201
     runner = stage.runner()
-    runner.start()
-    for _ in range(20):
-        await asyncio.sleep(0.005)
+    for _ in range(3):
+        await runner._turn()
     assert (await stage.shown(task)).claim_number == 0
     stage.waiting = 200
+    runner.start()
     await stage.until(over, task)
     await runner.stop()
 
@@ -253,7 +253,9 @@ async def test_another_runner_goes_on_where_one_was_stopped(stage: Stage) -> Non
 async def test_a_stop_ends_a_long_rest(stage: Stage) -> None:
     runner = stage.runner()
     runner.start()
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        while not runner._bell._waiters:  # noqa: ASYNC110 - nothing tells that it rests
+            await asyncio.sleep(0)
     async with asyncio.timeout(1):
         await runner.stop()
 

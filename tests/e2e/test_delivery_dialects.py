@@ -106,3 +106,34 @@ async def test_its_mistakes_are_attempts_with_a_reason_and_hold_up_nobody(
         assert Outcome.ACCEPTED not in {one.outcome for one in attempts}
         assert plane.dispatcher.in_flight == 0
         assert not plane.lanes.stock
+
+
+async def test_what_is_for_a_dialect_that_is_not_installed_waits_until_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No attempt is made in another's wire, no step is used up, nobody is held up, no log flooded."""
+    clock = FakeClock()
+    async with TestReceiver() as shop:
+        async with Plane(tmp_path, clock) as plane:
+            application = await plane.application()
+            absent = await plane.endpoint(
+                application, shop.url + "absent", policy=Policy(dialect="bazaar")
+            )
+            well = await plane.endpoint(application, shop.url + "well")
+            messages = [await plane.publish(application) for _ in range(3)]
+            await plane.pass_time(3_600_000)
+            assert [one.target for one in shop.requests] == ["/well"] * 3
+            for message in messages:
+                assert await plane.state(message, well) is DeliveryState.DELIVERED
+                assert await plane.state(message, absent) is DeliveryState.PENDING
+                assert await plane.attempts(message, endpoint=absent) == []
+            told = [one for one in caplog.records if "dialect is not installed" in one.message]
+            assert 1 <= len(told) <= 61
+        shop.requests.clear()
+        shop.script = (Answer(status=418),)
+        async with Plane(tmp_path, clock) as plane:
+            plane.registry.register(Bazaar())
+            await plane.pass_time(120_000)
+            assert [one.body for one in shop.requests] == [b"thing.happened 1"] * 3
+            for message in messages:
+                assert await plane.state(message, absent) is DeliveryState.DELIVERED

@@ -6,7 +6,8 @@ import itertools
 
 from marketbell.delivery.plan import Plan
 from marketbell.dialects.standard import Standard
-from marketbell.model import Application, Claim, Endpoint, Message, Policy
+from marketbell.model import Application, Claim, Message, Policy
+from support.values import an_endpoint
 
 NOW = 1_767_225_600_000
 STANDARD = Standard()
@@ -36,28 +37,13 @@ def make_plan(
         created_at=0,
         updated_at=0,
     )
-    endpoint = Endpoint(
+    endpoint = an_endpoint(
         id=endpoint_id,
         public_id=f"ep_{endpoint_id}",
         application_id=application_id,
-        uid=None,
         url="https://seller.example/",
-        description="",
-        event_types=None,
-        channels=None,
-        headers=(),
-        secrets=(),
-        metadata={},
-        policy=Policy(),
         throttle_rate=rate,
-        disabled=False,
-        paused=False,
-        slot=0,
         revision=revision,
-        version=1,
-        failing_since=None,
-        created_at=0,
-        updated_at=0,
     )
     return Plan(
         application=application,

@@ -12,11 +12,12 @@ from marketbell import ids, signing
 from marketbell.clock import Clock
 from marketbell.delivery.addresses import Networks
 from marketbell.delivery.dialer import DirectDialer, tls_context
-from marketbell.delivery.dispatcher import Dispatcher, DispatchLimits
+from marketbell.delivery.dispatcher import Dispatcher
 from marketbell.delivery.fairness import Lanes
 from marketbell.delivery.http1 import Client
 from marketbell.delivery.intake import Acceptance
 from marketbell.delivery.janitor import Duties, Janitor
+from marketbell.delivery.limits import DispatchLimits
 from marketbell.delivery.plan import Planner
 from marketbell.delivery.resolver import Resolver
 from marketbell.delivery.sender import Sender, SendLimits

@@ -9,7 +9,8 @@ from marketbell import __version__
 from marketbell.dialects.base import AttemptStart, Request
 from marketbell.dialects.ovoko import Ovoko
 from marketbell.dialects.sellercenter import SellerCenter
-from marketbell.model import Endpoint, Message, Policy, SigningKey
+from marketbell.model import Message, SigningKey
+from support.values import an_endpoint
 
 AT = 1_673_525_840_123
 """2023-01-12T12:17:20.123Z"""
@@ -26,26 +27,12 @@ MESSAGE = Message(
     payload_expires_at=AT + 90_000_000,
 )
 
-ENDPOINT = Endpoint(
-    id=1,
+ENDPOINT = an_endpoint(
     public_id="ep_2KFw7GzAnQ4bHqvQRzBQuyVkq1Z",
     application_id=3,
-    uid=None,
     url="https://seller.example/hook?token=a%2Fb",
-    description="",
-    event_types=None,
-    channels=None,
     headers=(("X-Callback", "s3cret"),),
     secrets=(SigningKey(kind="v1", secret=bytes(24)),),
-    metadata={},
-    policy=Policy(),
-    throttle_rate=None,
-    disabled=False,
-    paused=False,
-    slot=0,
-    revision=1,
-    version=1,
-    failing_since=None,
     created_at=AT,
     updated_at=AT,
 )

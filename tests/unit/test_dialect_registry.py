@@ -17,7 +17,8 @@ from marketbell.dialects.catalogue import Catalogue
 from marketbell.dialects.export import sample
 from marketbell.dialects.registry import DialectOptions, Registry, built_in
 from marketbell.errors import ConflictError, InvalidError, SettingsError
-from marketbell.model import Endpoint, Message, Policy
+from marketbell.model import Endpoint, Message
+from support.values import an_endpoint
 
 OURS = ("standard", "ovoko", "sellercenter", "cloudevents", "cloudevents-binary")
 
@@ -140,29 +141,7 @@ def test_registering_by_function_adds_to_the_default_registry(
     assert module.dialect_names() == (*OURS, "plain")
 
 
-ENDPOINT = Endpoint(
-    id=1,
-    public_id="ep_1",
-    application_id=1,
-    uid=None,
-    url="https://seller.example/hook",
-    description="",
-    event_types=None,
-    channels=None,
-    headers=(),
-    secrets=(),
-    metadata={},
-    policy=Policy(),
-    throttle_rate=None,
-    disabled=False,
-    paused=False,
-    slot=0,
-    revision=1,
-    version=1,
-    failing_since=None,
-    created_at=0,
-    updated_at=0,
-)
+ENDPOINT = an_endpoint()
 
 KAUPPA = '''
 """A marketplace's dialect as another package ships it: this one file."""

@@ -13,33 +13,14 @@ from marketbell.dialects.catalogue import Catalogue
 from marketbell.dialects.ovoko import EVENT_ID_NAMESPACE, Ovoko, PartStatus
 from marketbell.dialects.sellercenter import ItemStatus, SellerCenter
 from marketbell.errors import InvalidError
-from marketbell.model import Endpoint, Message, Policy
+from marketbell.model import Message
+from support.values import an_endpoint
 
 AT = 1_673_525_840_123
 """2023-01-12T12:17:20.123Z"""
 
-ENDPOINT = Endpoint(
-    id=1,
-    public_id="ep_2KFw7GzAnQ4bHqvQRzBQuyVkq1Z",
-    application_id=3,
-    uid=None,
-    url="https://seller.example/hook",
-    description="",
-    event_types=None,
-    channels=None,
-    headers=(),
-    secrets=(),
-    metadata={},
-    policy=Policy(),
-    throttle_rate=None,
-    disabled=False,
-    paused=False,
-    slot=0,
-    revision=1,
-    version=1,
-    failing_since=None,
-    created_at=AT,
-    updated_at=AT,
+ENDPOINT = an_endpoint(
+    public_id="ep_2KFw7GzAnQ4bHqvQRzBQuyVkq1Z", application_id=3, created_at=AT, updated_at=AT
 )
 
 STATUS = "part.status.changed"

@@ -17,7 +17,8 @@ from marketbell.dialects.ovoko import Ovoko
 from marketbell.dialects.sellercenter import SellerCenter
 from marketbell.dialects.standard import Standard
 from marketbell.errors import InvalidError
-from marketbell.model import Endpoint, Message, Policy, SigningKey
+from marketbell.model import Message, SigningKey
+from support.values import an_endpoint
 
 AT = 1_673_525_840_123
 START = AttemptStart(AT + 60_999, 2)
@@ -35,26 +36,10 @@ MESSAGE = Message(
     payload_expires_at=AT + 90_000_000,
 )
 
-ENDPOINT = Endpoint(
-    id=1,
+ENDPOINT = an_endpoint(
     public_id="ep_2KFw7GzAnQ4bHqvQRzBQuyVkq1Z",
     application_id=3,
-    uid=None,
-    url="https://seller.example/hook",
-    description="",
-    event_types=None,
-    channels=None,
-    headers=(),
     secrets=(KEY,),
-    metadata={},
-    policy=Policy(),
-    throttle_rate=None,
-    disabled=False,
-    paused=False,
-    slot=0,
-    revision=1,
-    version=1,
-    failing_since=None,
     created_at=AT,
     updated_at=AT,
 )

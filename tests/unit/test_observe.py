@@ -16,7 +16,6 @@ from marketbell.model import (
     Attempt,
     Claim,
     DeliveryState,
-    Endpoint,
     Message,
     Outcome,
     Policy,
@@ -24,6 +23,7 @@ from marketbell.model import (
     Verdict,
 )
 from marketbell.observe import AttemptLine, Observer, open_spans
+from support.values import an_endpoint
 
 NOW = 1_795_298_400_000  # 2026-11-21T22:00:00Z
 
@@ -31,12 +31,7 @@ APPLICATION = Application(
     id=1, public_id="app_1", organization="org_1", uid=None, name="a seller", metadata={},
     policy=Policy(), throttle_rate=None, revision=1, created_at=0, updated_at=0,
 )  # fmt: skip
-ENDPOINT = Endpoint(
-    id=1, public_id="ep_1", application_id=1, uid=None, description="", event_types=None,
-    url="https://seller.example:8443/hooks/s3cr3t?token=t0k3n", channels=None, headers=(),
-    secrets=(), metadata={}, policy=Policy(), throttle_rate=None, disabled=False, paused=False,
-    slot=1, revision=1, version=1, failing_since=None, created_at=0, updated_at=0,
-)  # fmt: skip
+ENDPOINT = an_endpoint(url="https://seller.example:8443/hooks/s3cr3t?token=t0k3n", slot=1)  # fmt: skip
 MESSAGE = Message(
     id=1, public_id="msg_1", application_id=1, event_type="order.created", event_id=None,
     payload=b"{}", occurred_at=NOW, created_at=NOW, payload_expires_at=NOW,

@@ -18,8 +18,9 @@ from marketbell.marketplace.ovoko import orders, parts, returns
 from marketbell.marketplace.ovoko.orders import Buyer, OrderStatus
 from marketbell.marketplace.ovoko.parts import Part
 from marketbell.marketplace.ovoko.records import part_record, return_record
-from marketbell.model import Endpoint, Message, Policy
+from marketbell.model import Message
 from marketbell.store.base import Entity
+from support.values import an_endpoint
 
 NOW = 1_767_225_600_000
 P = PartStatus
@@ -74,29 +75,7 @@ def body(event: Event, dialect: Ovoko | None = None) -> dict[str, Any]:
         created_at=NOW,
         payload_expires_at=NOW,
     )
-    endpoint = Endpoint(
-        id=1,
-        public_id="ep_1",
-        application_id=1,
-        uid=None,
-        url="https://x.example",
-        description="",
-        event_types=None,
-        channels=None,
-        headers=(),
-        secrets=(),
-        metadata={},
-        policy=Policy(),
-        throttle_rate=None,
-        disabled=False,
-        paused=False,
-        slot=0,
-        revision=1,
-        version=1,
-        failing_since=None,
-        created_at=NOW,
-        updated_at=NOW,
-    )
+    endpoint = an_endpoint(url="https://x.example", created_at=NOW, updated_at=NOW)
     request = (dialect or Ovoko()).render(message, endpoint, AttemptStart(at=NOW, number=1))
     sent: dict[str, Any] = json.loads(request.body)
     return sent

@@ -14,7 +14,8 @@ from marketbell.delivery.addresses import Networks
 from marketbell.delivery.plan import Plan, Planner, order_key, pointer_tokens
 from marketbell.dialects.base import Schedule
 from marketbell.dialects.registry import Registry, built_in
-from marketbell.model import Application, Endpoint, OrderOnFailure, Policy
+from marketbell.model import Application, OrderOnFailure, Policy
+from support.values import an_endpoint
 
 REGISTRY = Registry(built_in())
 
@@ -31,28 +32,8 @@ APPLICATION = Application(
     created_at=0,
     updated_at=0,
 )
-ENDPOINT = Endpoint(
-    id=7,
-    public_id="ep_7",
-    application_id=3,
-    uid=None,
-    url="https://seller.example/hook?a=1",
-    description="",
-    event_types=None,
-    channels=None,
-    headers=(),
-    secrets=(),
-    metadata={},
-    policy=Policy(),
-    throttle_rate=None,
-    disabled=False,
-    paused=False,
-    slot=0,
-    revision=1,
-    version=1,
-    failing_since=None,
-    created_at=0,
-    updated_at=0,
+ENDPOINT = an_endpoint(
+    id=7, public_id="ep_7", application_id=3, url="https://seller.example/hook?a=1"
 )
 
 json_values = st.recursive(
@@ -130,6 +111,8 @@ def test_plain_http_is_a_fault_where_the_dialect_asks_for_tls() -> None:
 
 def test_a_dialect_that_is_no_longer_installed_is_a_fault_of_the_plan() -> None:
     plan = make_plan(Policy(dialect="gone"))
+    assert not plan.installed
+    assert make_plan(Policy(dialect="ovoko")).installed
     assert plan.target is None
     assert plan.fault.startswith("dialect: ")
 

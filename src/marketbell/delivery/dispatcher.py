@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Sequence
-
-import msgspec
 
 from marketbell.clock import Clock, Timer
 from marketbell.delivery.acceptance import Acceptor
@@ -16,6 +15,7 @@ from marketbell.delivery.health import learn
 from marketbell.delivery.intake import Acceptance, Keep, Verdicts
 from marketbell.delivery.lane import Lane
 from marketbell.delivery.leases import Leases
+from marketbell.delivery.limits import DispatchLimits
 from marketbell.delivery.plan import Planner
 from marketbell.delivery.recorder import Recorder, first_due
 from marketbell.delivery.retry import DELIVERED, Ended, decide
@@ -35,20 +35,10 @@ from marketbell.store.base import Change, Queue, Result
 _TICK_S = 0.05
 _LANES_MAX = 20_000
 _LANE_REST: Millis = 60_000
+_DIALECT_REST: Millis = 60_000
+"""How long, in real time, before an endpoint is looked at again whose dialect is not installed."""
 
-
-class DispatchLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The dispatcher's own bounds."""
-
-    lease: Millis
-    """Real milliseconds."""
-    retry_after_max: Millis
-    lost_claims_max: int = 20
-    """After so many lost claims in a row a delivery is parked."""
-    unrecorded_max: int = 10_000
-    """Results that wait to be stored; nothing new is begun above it."""
-    look: Millis = 30_000
-    """How long, in real time, the store is at most not asked; a hint that was lost costs no more."""
+_log = logging.getLogger(__name__)
 
 
 class Dispatcher:
@@ -157,10 +147,29 @@ class Dispatcher:
             self._end(sending)
             self.claims.give_back([claim, *self._lanes.shed_late(ends_by, (lane,))])
             return
+        if not sending.plan.installed:
+            self._end(sending)
+            self._wait_for_dialect(lane, claim)
+            return
         self._under_way.add(sending)
         sending.cancel = self._sender.send(
             sending.plan, claim, fresh=fresh, done=lambda sent: self._done(sending, sent)
         )
+
+    def _wait_for_dialect(self, lane: Lane, claim: Claim) -> None:
+        """Hold an endpoint whose dialect is not installed: no attempt is made and no step used up."""
+        _log.error(
+            "deliveries wait: their dialect is not installed",
+            extra={"endpoint": lane.plan.endpoint.public_id, "reason": lane.plan.fault},
+        )
+        self._rest(lane, self._clock.now() + int(_DIALECT_REST * self._clock.speed))
+        self.claims.give_back([claim, *self._lanes.shed(lane, 0)])
+
+    def _rest(self, lane: Lane, until: Instant) -> None:
+        """Begin nothing of a lane before then, here and in the store."""
+        queue, endpoint_id = self._queue, lane.plan.endpoint.id
+        lane.held_until = until
+        self.recorder.chore(("hold", endpoint_id), lambda: queue.hold(endpoint_id, until))
 
     def _end(self, sending: Sending) -> None:
         self._under_way.remove(sending)
@@ -180,14 +189,7 @@ class Dispatcher:
         verdict = DELIVERED
         if attempt.outcome is not Outcome.ACCEPTED:
             verdict = decide(
-                Ended(
-                    outcome=attempt.outcome,
-                    status=attempt.status_code,
-                    retry_after=sent.retry_after,
-                    ended_at=sent.ended_at,
-                    born_at=claim.born_at,
-                    attempt_count=claim.attempt_count,
-                ),
+                Ended.of(claim, attempt, sent.retry_after, sent.ended_at),
                 schedule=plan.schedule,
                 honours=plan.honours,
                 retry_after_max=self._limits.retry_after_max,
@@ -234,8 +236,7 @@ class Dispatcher:
             lane.held_until = now + self._leases.length  # by then the store has it
             chore(("disable", endpoint_id), lambda: queue.disable_endpoint(endpoint_id, now=now))
         elif lesson.rest_until:
-            until = lane.held_until = max(lane.held_until, lesson.rest_until)
-            chore(("hold", endpoint_id), lambda: queue.hold(endpoint_id, until))
+            self._rest(lane, max(lane.held_until, lesson.rest_until))
         if lesson.keep is not None:
             self.claims.give_back(self._lanes.shed(lane, lesson.keep))
 

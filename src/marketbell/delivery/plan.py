@@ -38,6 +38,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     order_by: tuple[str, ...] | None
     """The tokens of the JSON pointer."""
     hold_on_failure: bool
+    installed: bool = True
+    """Whether its dialect is there. If not, everything waits for it: another's wire is not its own."""
 
     @property
     def ordered(self) -> bool:
@@ -87,11 +89,12 @@ class Planner:
 
     def _make(self, application: Application, endpoint: Endpoint) -> Plan:
         policy = endpoint.policy.over(application.policy)
-        target, fault = None, ""
+        target, fault, installed = None, "", True
         try:
             dialect = self._dialects.dialect(policy.dialect or _DIALECT)
         except InvalidError as error:  # the package that brought it has gone
-            dialect, fault = self._dialects.dialect(_DIALECT), f"dialect: {error.detail}"
+            dialect, installed = self._dialects.dialect(_DIALECT), False
+            fault = f"dialect: {error.detail}"
         schedule = dialect.schedule
         if policy.retry_schedule is not None:
             schedule = Schedule(waits=policy.retry_schedule)
@@ -114,6 +117,7 @@ class Planner:
             max_in_flight=policy.max_in_flight or self._max_in_flight,
             order_by=None if not policy.order_by else pointer_tokens(policy.order_by),
             hold_on_failure=policy.order_on_failure is OrderOnFailure.HOLD,
+            installed=installed,
         )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import Self
 
 import msgspec
 
 from marketbell.dialects.base import Schedule, Signal
-from marketbell.model import DeliveryState, Instant, Millis, Outcome, Verdict
+from marketbell.model import Attempt, Claim, DeliveryState, Instant, Millis, Outcome, Verdict
 
 THROTTLING = frozenset({429, 502, 503, 504})
 """Answers that ask for less: Standard Webhooks, "Retries" (which names 429, 502 and 504)."""
@@ -36,6 +37,18 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """When the delivery came into being."""
     attempt_count: int
     """Counted attempts of the delivery before this one."""
+
+    @classmethod
+    def of(cls, claim: Claim, attempt: Attempt, retry_after: str | None, ended_at: Instant) -> Self:
+        """What is known of this attempt of a claim."""
+        return cls(
+            outcome=attempt.outcome,
+            status=attempt.status_code,
+            retry_after=retry_after,
+            ended_at=ended_at,
+            born_at=claim.born_at,
+            attempt_count=claim.attempt_count,
+        )
 
 
 def decide(

@@ -1,0 +1,21 @@
+"""The bounds of the dispatcher itself."""
+
+from __future__ import annotations
+
+import msgspec
+
+from marketbell.model import Millis
+
+
+class DispatchLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The dispatcher's own bounds."""
+
+    lease: Millis
+    """Real milliseconds."""
+    retry_after_max: Millis
+    lost_claims_max: int = 20
+    """After so many lost claims in a row a delivery is parked."""
+    unrecorded_max: int = 10_000
+    """Results that wait to be stored; nothing new is begun above it."""
+    look: Millis = 30_000
+    """How long, in real time, the store is at most not asked; a hint that was lost costs no more."""
