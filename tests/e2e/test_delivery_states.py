@@ -165,19 +165,3 @@ async def test_claims_that_wait_in_memory_are_not_sent_after_the_change(
         assert len(shop.requests) == 3
         outcomes = [one.outcome for one in await plane.attempts(endpoint)]
         assert outcomes == [Outcome.ACCEPTED, Outcome.NO_ANSWER, Outcome.NO_ANSWER]
-
-
-async def test_an_endpoint_whose_dialect_is_gone_fails_alone(tmp_path: Path) -> None:
-    clock = FakeClock()
-    async with TestReceiver() as shop, Plane(tmp_path, clock) as plane:
-        application = await plane.application()
-        lost = await plane.endpoint(application, shop.url + "lost", policy=Policy(dialect="gone"))
-        well = await plane.endpoint(application, shop.url + "well")
-        messages = [await plane.publish(application) for _ in range(3)]
-        await plane.pass_time(20_000)
-        assert {request.target for request in shop.requests} == {"/well"}
-        assert await plane.states(messages, well) == {DeliveryState.DELIVERED}
-        assert await plane.states(messages, lost) == {DeliveryState.PENDING}
-        reasons = {one.reason for one in await plane.attempts(lost)}
-        assert len(reasons) == 1
-        assert "gone" in reasons.pop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from support.opened import opened
 
 TYPES = ("a", "b", "rare")
 CODES = (200, 200, 204, 301, 404, 500)
+_PAGES_MAX = 500
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -165,12 +166,18 @@ def kinds(
     )
 
 
+def _pages() -> Iterator[int]:
+    """More pages than any walk takes; a list that goes round in a circle is found out."""
+    yield from range(_PAGES_MAX)
+    raise AssertionError("the list does not end")
+
+
 async def walk(growing: Growing, kind: Kind, limit: int, step: int, *, attempts: bool) -> None:
     """Down to the oldest and up to the newest again, with messages added after each page."""
     before = growing.expected(kind, attempts=attempts)
     seen: list[str] = []
     page = Page(limit=limit)
-    while True:
+    for _ in _pages():
         part = await kind.page(page)
         assert len(part.data) <= limit
         seen += [kind.place(row) for row in part.data]
@@ -184,7 +191,7 @@ async def walk(growing: Growing, kind: Kind, limit: int, step: int, *, attempts:
         return
     seen = seen[-1:]
     page = Page(limit=limit, before=seen[0])
-    while True:
+    for _ in _pages():
         part = await kind.page(page)
         seen = [kind.place(row) for row in part.data] + seen
         if part.done:
