@@ -35,13 +35,14 @@ from marketbell.store.base import (
     Result,
 )
 from marketbell.store.configuration import owner_and_endpoint
+from marketbell.store.keys import SerialKeys
 from marketbell.store.marks import Marks
 from marketbell.store.migrate import migrate
 from marketbell.store.publishing import Publisher, PublishWork
 from marketbell.store.recording import RecordWork, go_on, record
 from marketbell.store.sealing import Box
-from marketbell.store.sqlite import keep_plans
-from marketbell.store.statements import statements
+from marketbell.store.sqlite import SqliteTransaction, keep_plans
+from marketbell.store.statements import statements, texts
 from marketbell.store.transaction import Transaction
 from marketbell.testing.clock import START as NOW
 
@@ -53,7 +54,7 @@ NEVER = 1 << 62
 LEASE = 60_000
 KEY = b"k" * 16
 BOX = Box([bytes(32)])
-EVERY = sorted(statements("sqlite", "queue").keys() - {"mark_table"})
+EVERY = sorted(texts("sqlite", "queue").keys() - {"mark_table"})
 
 DRIVERS = {
     "application_revision": "INTEGER PRIMARY KEY (rowid=?)",
@@ -90,7 +91,9 @@ class Crowd:
         self.connection = apsw.Connection(":memory:")
         keep_plans(self.connection)
         migrate(self.connection, now=NOW)
-        self.transaction = Transaction(self.connection, Marks(Transaction(self.connection), NOW))
+        self.transaction = SqliteTransaction(
+            self.connection, Marks(SqliteTransaction(self.connection), NOW)
+        )
         self._fill(deliveries, lanes)
         self.last_message = deliveries
 
@@ -173,7 +176,7 @@ class Crowd:
             for number in range(count)
         ]
         work = PublishWork(publications, asyncio.get_running_loop().create_future())
-        Publisher(self.last_message, 90 * DAY).keep(self.transaction, [work])
+        Publisher(SerialKeys(self.last_message), 90 * DAY).keep(self.transaction, [work])
         return [verdict for verdict in work.verdicts if isinstance(verdict, Published)]
 
     def results(self, claims: Sequence[Claim], verdict: Verdict) -> list[Result]:
@@ -225,7 +228,7 @@ class Crowd:
 
     def plan(self, name: str) -> list[str]:
         """The lines of a statement's query plan."""
-        statement = statements("sqlite", "queue")[name]
+        statement = texts("sqlite", "queue")[name]
         names = set(re.findall(r":(\w+)", statement))
         values = dict.fromkeys(names) if names else (None,) * statement.count("?")
         rows = self.connection.execute(f"explain query plan {statement}", values)
@@ -279,11 +282,11 @@ def test_every_hot_statement_begins_at_its_index(planned: Crowd, name: str) -> N
 
 @pytest.mark.parametrize("name", MAY_SCAN_ONE_ROW)
 def test_the_ends_of_an_index_are_one_look(pair: tuple[Crowd, Crowd], name: str) -> None:
-    statement = statements("sqlite", "queue")[name]
+    statement = texts("sqlite", "queue")[name]
     values = {"bucket": 1} if ":bucket" in statement else {}
 
     def look(crowd: Crowd) -> None:
-        crowd.transaction.row(statement, values)
+        crowd.transaction.row(statements("queue")[name], values)
 
     assert compare(pair, look) <= 50
 

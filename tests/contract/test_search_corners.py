@@ -10,11 +10,11 @@ from marketbell.store import statistics
 from marketbell.store.base import AttemptFilter, MessageFilter, Page, Store
 from marketbell.store.migrate import migrate
 from marketbell.store.searching import Searcher
-from marketbell.store.sqlite import SqliteOptions, open_writer
-from marketbell.store.statements import statements
+from marketbell.store.sqlite import SqliteOptions, SqliteTransaction, open_writer
+from marketbell.store.statements import Statement, statements
 from marketbell.store.tally import DELIVERED, Tally
 from marketbell.store.texts import words_of
-from marketbell.store.transaction import Row, Transaction, Values
+from marketbell.store.transaction import Row, Values
 from marketbell.testing.clock import START
 from marketbell.testing.stores import Scene
 from support.history import publish_all, record_all
@@ -36,12 +36,12 @@ async def test_a_word_is_found_whatever_its_letters(
     assert [one.id for one in part.data] == [message.id]
 
 
-class Counting(Transaction):
+class Counting(SqliteTransaction):
     """A reader that counts the rows it was given."""
 
     given = 0
 
-    def rows(self, statement: str, values: Values = ()) -> list[Row]:
+    def rows(self, statement: Statement, values: Values = ()) -> list[Row]:
         found = super().rows(statement, values)
         self.given += len(found)
         return found
@@ -68,7 +68,7 @@ def test_sums_that_another_step_has_kept_are_not_kept_again(tmp_path: Path) -> N
     """Also when the keys of what was added up are given anew."""
     with open_writer(SqliteOptions(path=tmp_path / "m.db")) as connection:
         migrate(connection, now=START)
-        transaction = Transaction(connection)
+        transaction = SqliteTransaction(connection)
 
         def delivered() -> int:
             return statistics.endpoint_figures(
@@ -78,7 +78,7 @@ def test_sums_that_another_step_has_kept_are_not_kept_again(tmp_path: Path) -> N
         def deliver() -> None:
             tally = Tally()
             tally.add(7, START, DELIVERED)
-            transaction.change(statements("sqlite", "queue")["tally_insert"], (tally.text(),))
+            transaction.change(statements("queue")["tally_insert"], (tally.text(),))
 
         deliver()
         early, late = [statistics.read_sums(transaction, 0, 1_000_000) for _ in range(2)]

@@ -27,7 +27,7 @@ from marketbell.store.base import (
     Repeated,
     Store,
 )
-from marketbell.store.statements import statements
+from marketbell.store.statements import texts
 from marketbell.testing.stores import ORGANIZATION, Scene
 
 DAY = 86_400_000
@@ -337,7 +337,7 @@ async def test_a_repeated_request_gets_the_first_ones_secret_which_is_kept_seale
 
 def test_every_list_walks_its_index(store: Store, database_file: Path) -> None:
     connection = apsw.Connection(str(database_file), flags=apsw.SQLITE_OPEN_READONLY)
-    for name, statement in statements("sqlite", "marketplace").items():
+    for name, statement in texts("sqlite", "marketplace").items():
         if not name.startswith("entities_"):
             continue
         names = re.findall(r":(\w+)", statement)

@@ -16,13 +16,12 @@ from marketbell.store.base import Ages, MessageFilter, Page, Pruned
 from marketbell.store.marks import Marks
 from marketbell.store.migrate import migrate
 from marketbell.store.searching import Searcher
-from marketbell.store.sqlite import SqliteOptions, keep_plans, open_writer
-from marketbell.store.statements import statements
-from marketbell.store.transaction import Transaction
+from marketbell.store.sqlite import SqliteOptions, SqliteTransaction, keep_plans, open_writer
+from marketbell.store.statements import texts
 from marketbell.testing.clock import START
 
 FILES = ("configuration", "history", "retention", "search", "statistics", "access")
-EVERY = [(file, name) for file in FILES for name in statements("sqlite", file)]
+EVERY = [(file, name) for file in FILES for name in texts("sqlite", file)]
 DAY = 86_400_000
 AGES = Ages(payloads=10 * DAY, attempts=20 * DAY, messages=30 * DAY)
 
@@ -107,7 +106,9 @@ class Filled:
         self.connection = apsw.Connection(":memory:")
         keep_plans(self.connection)
         migrate(self.connection, now=START)
-        self.transaction = Transaction(self.connection, Marks(Transaction(self.connection), START))
+        self.transaction = SqliteTransaction(
+            self.connection, Marks(SqliteTransaction(self.connection), START)
+        )
         self.operations = 0
 
     def application(self, key: int = 1) -> None:
@@ -171,7 +172,7 @@ class Filled:
 
     def plan(self, file: str, name: str) -> list[str]:
         """The lines of a statement's query plan."""
-        statement = statements("sqlite", file)[name]
+        statement = texts("sqlite", file)[name]
         names = set(re.findall(r":(\w+)", statement))
         values = dict.fromkeys(names) if names else (None,) * statement.count("?")
         rows = self.connection.execute(f"explain query plan {statement}", values)
@@ -220,7 +221,7 @@ def test_a_join_is_planned_once(database_file: Path) -> None:
 
     # SQLite asks this for every column, each time that it plans a statement.
     connection.authorizer = authorize
-    statement = statements("sqlite", "history")["attempt"]
+    statement = texts("sqlite", "history")["attempt"]
     counts = []
     for key in range(5):
         connection.execute(statement, {"id": key, "with_content": True}).fetchall()

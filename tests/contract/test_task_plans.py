@@ -9,13 +9,13 @@ import pytest
 
 from marketbell.store.migrate import migrate
 from marketbell.store.sqlite import keep_plans
-from marketbell.store.statements import statements
+from marketbell.store.statements import texts
 from marketbell.testing.clock import START
 
 STATEMENTS = {
     (file, name): text
     for file in ("tasks", "operational")
-    for name, text in statements("sqlite", file).items()
+    for name, text in texts("sqlite", file).items()
 }
 DRIVERS = {
     ("tasks", "tasks_up"): "INDEX task_organization (organization=? AND id>? AND id<?)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -26,6 +27,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     names: Mapping[str, Sequence[str]] = {}
     """Host names and their addresses; looked up anew at every question."""
     names_ttl_s: float = 30.0
+    extra_ca: Path | None = None
+    """An authority's certificate that is trusted beside the system's."""
     timeout: Millis = 3_000
     max_in_flight: int = 64
     lease: Millis = 60_000

@@ -93,7 +93,7 @@ class Plane:
         self.client = Client(
             clock=clock,
             resolver=resolver,
-            dialer=DirectDialer(tls_context()),
+            dialer=DirectDialer(tls_context(knobs.extra_ca)),
             idle_s=knobs.idle_s,
         )
         self._stack.push_async_callback(self.client.aclose)

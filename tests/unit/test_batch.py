@@ -26,7 +26,10 @@ from marketbell.store.batch import Work, Writer
 from marketbell.store.migrate import migrate
 from marketbell.store.publishing import PublishWork
 from marketbell.store.sqlite import SqliteExecutor, SqliteOptions, open_writer
+from marketbell.store.statements import Numbered, Statement
 from marketbell.store.transaction import Transaction
+
+_INSERT = Statement("note", "insert into note values (?)", Numbered("", ()))
 
 NOW = 1_767_225_600_000
 
@@ -68,7 +71,7 @@ class Desk:
     def note(self, text: str, *, bounded: bool = True) -> asyncio.Future[int]:
         """Write a note; its row id. A text that stands there already is refused by the database."""
         return self.writer.run(
-            lambda transaction: transaction.insert("insert into note values (?)", (text,)),
+            lambda transaction: transaction.insert(_INSERT, (text,)),
             bounded=bounded,
         )
 

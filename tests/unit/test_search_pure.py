@@ -72,9 +72,9 @@ def test_statements_take_their_parts(
     monkeypatch.setattr(reading, "files", lambda _package: tmp_path)
     if expected is None:
         with pytest.raises(ValueError, match=r"y\.sql"):
-            reading.statements.__wrapped__("x", "y")
+            reading.texts.__wrapped__("x", "y")
     else:
-        assert reading.statements.__wrapped__("x", "y") == expected
+        assert reading.texts.__wrapped__("x", "y") == expected
 
 
 def test_a_place_is_an_id_that_is_never_made() -> None:

@@ -31,10 +31,10 @@ _REMOVED_AT_ONCE: Final = 100
 _WHOLE: Final = ""
 """Stands in the column `application` for all of the organization."""
 
-_SQL = statements("sqlite", "access")
+_SQL = statements("access")
 
 
-class SqliteAccess(Resource):
+class AccessResource(Resource):
     """AccessControl over a writer and readers."""
 
     @cached_property

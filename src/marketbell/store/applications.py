@@ -22,7 +22,7 @@ from marketbell.store.statements import statements
 from marketbell.store.touches import touch_of
 from marketbell.store.transaction import Transaction
 
-_SQL = statements("sqlite", "configuration")
+_SQL = statements("configuration")
 
 
 def create_application(

@@ -26,8 +26,8 @@ from marketbell.store.transaction import Transaction, Value
 
 T = TypeVar("T")
 
-_SQL = statements("sqlite", "audit")
-_CONFIGURATION = statements("sqlite", "configuration")
+_SQL = statements("audit")
+_CONFIGURATION = statements("configuration")
 
 _FIELDS: Final = msgspec.json.Decoder(tuple[FieldChange, ...])
 _ENCODE: Final = msgspec.json.Encoder().encode

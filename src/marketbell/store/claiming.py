@@ -24,7 +24,7 @@ from marketbell.store.rows import message_of
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 
-_SQL = statements("sqlite", "queue")
+_SQL = statements("queue")
 
 _log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from marketbell.store.sealing import Box
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction, Value
 
-_SQL = statements("sqlite", "configuration")
+_SQL = statements("configuration")
 
 _ENCODE = msgspec.json.Encoder()
 _METADATA = msgspec.json.Decoder(dict[str, str])

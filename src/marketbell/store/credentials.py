@@ -18,11 +18,11 @@ from marketbell.store.statements import statements
 from marketbell.store.touches import Touch
 from marketbell.store.transaction import Transaction, Value
 
-_SQL = statements("sqlite", "credentials")
+_SQL = statements("credentials")
 _ANSWER: Final = b"answer of a new credential"
 
 
-class SqliteCredentials(Resource):
+class CredentialResource(Resource):
     """Credentials over a writer and readers."""
 
     async def create_credential(

@@ -12,7 +12,7 @@ from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 from marketbell.store.walk import Rows, Walk
 
-_SQL = statements("sqlite", "marketplace")
+_SQL = statements("marketplace")
 
 PARTS: Final[Mapping[str, Sequence[str]]] = {"order": ("item", "return")}
 """By kind, the kinds whose `parent` is a number of it: they go with it alone."""

@@ -30,8 +30,8 @@ from marketbell.store.telling import failing_since, tell_of_endpoint
 from marketbell.store.touches import SECRET_ROTATED, Touch, touch_of
 from marketbell.store.transaction import Transaction
 
-_SQL = statements("sqlite", "configuration")
-_QUEUE = statements("sqlite", "queue")
+_SQL = statements("configuration")
+_QUEUE = statements("queue")
 
 DISABLED: Final = "endpoint.disabled"
 """The operation of the audit log for an endpoint that the server disabled by itself."""

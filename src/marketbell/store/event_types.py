@@ -15,7 +15,7 @@ from marketbell.store.statements import statements
 from marketbell.store.touches import Touch, touch_of
 from marketbell.store.transaction import Transaction
 
-_SQL = statements("sqlite", "configuration")
+_SQL = statements("configuration")
 
 _ARCHIVED = 4
 

@@ -13,9 +13,9 @@ from marketbell.store.recording import finish, go_on
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction, Value
 
-_SQL = statements("sqlite", "history")
-_QUEUE = statements("sqlite", "queue")
-_RETENTION = statements("sqlite", "retention")
+_SQL = statements("history")
+_QUEUE = statements("queue")
+_RETENTION = statements("retention")
 
 EXPUNGED: Final = b"EXPUNGED"
 """What stands in the place of an answer that was taken out."""

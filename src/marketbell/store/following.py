@@ -12,7 +12,7 @@ from marketbell.store.statements import statements
 from marketbell.store.texts import scope_of, words_of_payload
 from marketbell.store.transaction import Row, Transaction
 
-_SQL = statements("sqlite", "search")
+_SQL = statements("search")
 
 _LABELS: Final = "labels"
 _TEXTS: Final = "texts"

@@ -28,8 +28,8 @@ from marketbell.store.search_plane import Destination
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 
-_SQL = statements("sqlite", "history")
-_QUEUE = statements("sqlite", "queue")
+_SQL = statements("history")
+_QUEUE = statements("queue")
 
 
 def message(transaction: Transaction, application_id: int, ref: str) -> Message:

@@ -14,14 +14,14 @@ from marketbell.store.resource import Resource
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction, Value
 
-_SQL = statements("sqlite", "marketplace")
+_SQL = statements("marketplace")
 _ENCODE: Final = msgspec.json.Encoder().encode
 _EVER: Final = -NEVER
 _ROW: Final = 200
 """What an entity takes in memory beside its body while it waits to be written."""
 
 
-class SqliteMarketplace(Resource):
+class EntityResource(Resource):
     """Entities over a writer and readers."""
 
     async def entity(self, application_id: int, kind: str, number: int) -> Entity:

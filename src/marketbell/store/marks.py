@@ -13,7 +13,7 @@ from marketbell.store.base import Idempotency
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Row, Transaction
 
-_SQL = statements("sqlite", "queue")
+_SQL = statements("queue")
 
 _AUTO_BUCKET_MS = 5 * 60_000
 _AUTO_BUCKETS = 4

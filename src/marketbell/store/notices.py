@@ -12,11 +12,11 @@ from marketbell.store.resource import Resource
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction, Value
 
-_SQL = statements("sqlite", "operational")
+_SQL = statements("operational")
 _NOTICE = msgspec.json.Decoder(Notice)
 
 
-class SqliteNotices(Resource):
+class NoticeResource(Resource):
     """Notices over a writer and readers."""
 
     async def notices(self, limit: int, *, but: Sequence[str] = ()) -> tuple[WaitingNotice, ...]:

@@ -11,6 +11,7 @@ from marketbell import ids
 from marketbell.errors import InvalidError
 from marketbell.model import NEVER
 from marketbell.store.base import Page, Slice
+from marketbell.store.statements import Statement
 from marketbell.store.transaction import Transaction, Value
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class Span(msgspec.Struct, Generic[Key], frozen=True, kw_only=True):
 
 
 def span_of_ids(
-    transaction: Transaction, position: str, prefix: str, page: Page, *, descending: bool
+    transaction: Transaction, position: Statement, prefix: str, page: Page, *, descending: bool
 ) -> Span[int]:
     """
     The span of a page in a list that is ordered by integer keys.

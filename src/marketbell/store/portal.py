@@ -15,13 +15,13 @@ from marketbell.store.resource import Resource
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction, Value
 
-_SQL = statements("sqlite", "portal")
+_SQL = statements("portal")
 
 _ENCODE: Final = msgspec.json.Encoder(order="sorted").encode
 _GRANT: Final = msgspec.json.Decoder(PortalGrant)
 
 
-class SqlitePortal(Resource):
+class PortalResource(Resource):
     """PortalAccess over a writer and readers."""
 
     async def keep_portal_code(

@@ -1,4 +1,4 @@
-"""T1 on SQLite: messages with their deliveries, kept together, each with its own verdict."""
+"""T1: messages with their deliveries, kept together, each with its own verdict."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import msgspec
 from marketbell.errors import ConflictError, MarketbellError, NotFoundError, StaleError
 from marketbell.model import NEVER, Claim, Instant, Message, Millis, Trigger
 from marketbell.store.base import Idempotency, Publication, Published
+from marketbell.store.keys import Keys
 from marketbell.store.marks import Mark, used_with_another_body
 from marketbell.store.rows import encode_headers, encode_names, message_of
 from marketbell.store.statements import statements
 from marketbell.store.tally import BORN
 from marketbell.store.transaction import Row, Transaction
 
-_SQL = statements("sqlite", "queue")
+_SQL = statements("queue")
 
 _SCHEDULED: Final = Trigger.SCHEDULED.value
 _ENDPOINT: Final = 1
@@ -58,20 +59,19 @@ class PublishWork:
 
 
 class Publisher:
-    """Keeps publications; lives on the writer's thread and gives out message ids."""
+    """Keeps publications; lives on the writer's thread and gives out the keys of messages."""
 
-    def __init__(self, last_message_id: int, payload_retention: Millis) -> None:
-        self.last_id = last_message_id
+    def __init__(self, keys: Keys, payload_retention: Millis) -> None:
+        self.keys = keys
         self._payload_retention = payload_retention
 
     def keep(self, transaction: Transaction, works: Sequence[PublishWork]) -> None:
         """Run every publication of `works`; their verdicts are put into the works."""
-        keeping = _Keeping(transaction, self.last_id, self._payload_retention)
+        keeping = _Keeping(transaction, self.keys, self._payload_retention)
         keeping.look_up([p for work in works for p in work.publications])
         for work in works:
             work.verdicts = [keeping.judge(publication) for publication in work.publications]
         keeping.write()
-        self.last_id = keeping.last_id
 
     def keep_together(
         self,
@@ -85,7 +85,7 @@ class Publisher:
         Raises the error of the first that is refused, or what `before` raises; then nothing has
         been written, provided that `before` writes nothing when it raises.
         """
-        keeping = _Keeping(transaction, self.last_id, self._payload_retention)
+        keeping = _Keeping(transaction, self.keys, self._payload_retention)
         kept: list[Published] = []
         for publication in publications:
             verdict = keeping.judge(publication)
@@ -94,16 +94,15 @@ class Publisher:
             kept.append(verdict)
         before()
         keeping.write()
-        self.last_id = keeping.last_id
         return kept
 
 
 class _Keeping:
     """One transaction's publications: judged one by one, written together."""
 
-    def __init__(self, transaction: Transaction, last_id: int, payload_retention: Millis) -> None:
+    def __init__(self, transaction: Transaction, keys: Keys, payload_retention: Millis) -> None:
         self._transaction = transaction
-        self.last_id = last_id
+        self._next_key = keys.next
         self._payload_retention = payload_retention
         self._revisions: dict[int, int | None] = {}
         self._marks: dict[bytes, tuple[bytes, int | None]] = {}
@@ -144,8 +143,7 @@ class _Keeping:
         refused = self._refused(publication)
         if refused is not None:
             return refused
-        self.last_id += 1
-        kept = msgspec.structs.replace(message, id=self.last_id)
+        kept = msgspec.structs.replace(message, id=self._next_key(message.created_at))
         if mark is not None:
             self._marks[mark.key] = (mark.body, kept.id)
             self._kept[kept.id] = kept

@@ -14,7 +14,7 @@ from marketbell.store.tally import ACCEPTED, BORN, DELIVERED, ENDED, REFUSED, Ta
 from marketbell.store.telling import may_tell, tell_exhausted, tell_failing, tell_recovered
 from marketbell.store.transaction import Row, Transaction
 
-_SQL = statements("sqlite", "queue")
+_SQL = statements("queue")
 
 _ACCEPTED: Final = Outcome.ACCEPTED
 _MANUAL: Final = Trigger.MANUAL

@@ -16,7 +16,7 @@ from marketbell.store.sealing import Box
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 
-_SQL = {**statements("sqlite", "configuration"), **statements("sqlite", "credentials")}
+_SQL = {**statements("configuration"), **statements("credentials")}
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ _KINDS: Final = {
 }
 
 
-class SqliteSealedThings(Resource):
+class SealedResource(Resource):
     """SealedThings over the writer."""
 
     async def reseal(self, what: Sealed, *, after: int, limit: int) -> Resealed:

@@ -7,7 +7,7 @@ from marketbell.store.recording import go_on, revive
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 
-_SQL = statements("sqlite", "history")
+_SQL = statements("history")
 
 
 def make_due(

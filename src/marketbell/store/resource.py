@@ -1,4 +1,4 @@
-"""What every resource of the SQLite store stands on: a share of a write transaction, and a snapshot."""
+"""What every resource of a store stands on: a share of a write transaction, and a snapshot."""
 
 from __future__ import annotations
 
@@ -6,18 +6,33 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import msgspec
+
+from marketbell.model import Millis
 from marketbell.store.sealing import Box
-from marketbell.store.sqlite import SqliteOptions
 from marketbell.store.transaction import Transaction
 
 T = TypeVar("T")
 
 
+class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a database is used, whichever it is."""
+
+    readers: int = 2
+    """Connections that only read."""
+    payload_retention: Millis = 90 * 86_400_000
+    """The age that most payloads are kept for; others are noted one by one."""
+    search_s: float = 0.02
+    """How long a page of a list is looked for before it is given as it is."""
+    text_search_s: float = 0.2
+    """The same for a search by words."""
+
+
 class Resource(ABC):
-    """A group of methods over the one writer and the readers; SqliteStore is made of them."""
+    """A group of methods over the writers and the readers; a store is made of them."""
 
     _box: Box
-    _options: SqliteOptions
+    _options: StoreOptions
 
     @abstractmethod
     def _write(
@@ -28,8 +43,17 @@ class Resource(ABC):
         rows: int = 1,
         size: int = 0,
     ) -> Awaitable[T]:
-        """Run a function in a write transaction; its value once that is on disk."""
+        """
+        Run a function in a write transaction; its value once that is on disk.
+
+        It may be run again if the database asks for that. What is not `bounded` is the data
+        plane's own work, everything else a change that somebody asked for.
+        """
 
     @abstractmethod
     def _read(self, query: Callable[[Transaction], T]) -> Awaitable[T]:
         """Run a function over one snapshot."""
+
+    @abstractmethod
+    def _sizes(self) -> tuple[int, int]:
+        """Bytes of the database and of its log, as far as they can be told; called on a reader's thread."""

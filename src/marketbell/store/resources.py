@@ -1,4 +1,4 @@
-"""The resources of the SQLite store: the control plane's protocols, each a share of a transaction."""
+"""The first resources of a store: the control plane's protocols, each a share of a transaction."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from marketbell.store.base import (
 from marketbell.store.resource import Resource
 
 
-class SqliteResources(Resource):
+class CoreResource(Resource):
     """Applications, Endpoints, EventTypes, History and Retention over a writer and readers."""
 
     @cached_property
@@ -326,5 +326,5 @@ class SqliteResources(Resource):
     async def gauges(self, *, now: Instant) -> Gauges:
         """See Retention.gauges."""
         return await self._read(
-            lambda transaction: retention.gauges(transaction, self._options.path, now=now)
+            lambda transaction: retention.gauges(transaction, self._sizes(), now=now)
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from marketbell.model import NEVER, DeliveryState, Instant, Millis
@@ -11,16 +10,15 @@ from marketbell.store.base import Ages, Gauges, Pruned
 from marketbell.store.ended import drop_ended
 from marketbell.store.marks import buckets
 from marketbell.store.recording import finish, go_on
-from marketbell.store.sqlite import file_sizes
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 from marketbell.store.walk import Rows, Walk
 
-_SQL = statements("sqlite", "retention")
-_MARKETPLACE = statements("sqlite", "marketplace")
-_QUEUE = statements("sqlite", "queue")
-_AUDIT = statements("sqlite", "audit")
-_PORTAL = statements("sqlite", "portal")
+_SQL = statements("retention")
+_MARKETPLACE = statements("marketplace")
+_QUEUE = statements("queue")
+_AUDIT = statements("audit")
+_PORTAL = statements("portal")
 
 BYTES_MAX: Final = 16_000_000
 """Payload bytes that one step removes at most; freeing a large payload reads all of its pages."""
@@ -75,11 +73,11 @@ def failing_since(transaction: Transaction, before: Instant, limit: int) -> tupl
     return tuple(row[0] for row in rows)
 
 
-def gauges(transaction: Transaction, path: Path, *, now: Instant) -> Gauges:
+def gauges(transaction: Transaction, sizes: tuple[int, int], *, now: Instant) -> Gauges:
     """See Retention.gauges."""
     oldest: Any = transaction.row(_SQL["oldest_due"], {"now": now})
     parked: Any = transaction.row(_SQL["parked"])
-    file_bytes, log_bytes = file_sizes(path)
+    file_bytes, log_bytes = sizes
     return Gauges(
         oldest_due=oldest[0], parked=parked[0], file_bytes=file_bytes, log_bytes=log_bytes
     )

@@ -24,7 +24,7 @@ from marketbell.store.statistics_plane import AttemptFigures, EndpointFigures
 T = TypeVar("T")
 
 
-class SqliteSearch(Resource):
+class SearchResource(Resource):
     """The lists of History, Search and Statistics over a writer and readers."""
 
     def _search(self, query: Callable[[Searcher], T]) -> Awaitable[T]:

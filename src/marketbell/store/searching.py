@@ -19,7 +19,7 @@ from marketbell.store.history import read_attempt, read_message
 from marketbell.store.paging import Span, span_of_ids
 from marketbell.store.search_plane import DeliveryRow, Owned
 from marketbell.store.setbacks import in_order
-from marketbell.store.statements import statements
+from marketbell.store.statements import Statement, statements
 from marketbell.store.texts import match_of
 from marketbell.store.transaction import Transaction, Value
 
@@ -29,8 +29,8 @@ Rows: TypeAlias = Iterator[tuple[int, bool]]
 Found: TypeAlias = tuple[list[int], int | None]
 """Keys that pass, and where the search ended for want of time."""
 
-_SQL = statements("sqlite", "search")
-_HISTORY = statements("sqlite", "history")
+_SQL = statements("search")
+_HISTORY = statements("history")
 
 _ENCODE: Final = msgspec.json.Encoder()
 _TYPES_MERGED: Final = 16
@@ -230,7 +230,7 @@ class Searcher:
         parts = (self._parts(_SQL[name], values, down=span.down) for values in sources)
         return heapq.merge(*parts, key=itemgetter(0), reverse=span.down)
 
-    def _parts(self, statement: str, values: dict[str, Value], *, down: bool) -> Rows:
+    def _parts(self, statement: Statement, values: dict[str, Value], *, down: bool) -> Rows:
         """The rows of one source, read a few at a time, so that one statement serves them all."""
         edge = "high" if down else "low"
         size = 1

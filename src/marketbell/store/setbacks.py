@@ -8,7 +8,7 @@ from marketbell.model import Instant, Millis
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 
-_SQL = statements("sqlite", "search")
+_SQL = statements("search")
 
 _SLIGHT: Final[Millis] = 30_000
 """A shorter step back is within what every span by time leaves room for."""

@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file, one writing process, one writing thread."""
+"""The embedded database: one SQLite file, one writing process, one writing thread."""
 
 from __future__ import annotations
 
@@ -6,46 +6,97 @@ import asyncio
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import apsw
-import msgspec
 
 from marketbell.errors import LockedError, OutcomeUnknownError, StoreError, UnavailableError
-from marketbell.model import Instant, Millis
+from marketbell.model import Instant
 from marketbell.store.base import Announced
 from marketbell.store.batch import DataFault, Effect, Work
+from marketbell.store.keys import SerialKeys
 from marketbell.store.marks import Marks
 from marketbell.store.migrate import check
 from marketbell.store.publishing import Publisher, PublishWork
 from marketbell.store.recording import RecordWork, record
-from marketbell.store.statements import statements
-from marketbell.store.transaction import Transaction
+from marketbell.store.resource import StoreOptions
+from marketbell.store.statements import Statement, statements
+from marketbell.store.transaction import Row, Transaction, Values
 
 T = TypeVar("T")
 
-_SQL = statements("sqlite", "queue")
+_SQL = statements("queue")
 
 
-class SqliteOptions(msgspec.Struct, frozen=True, kw_only=True):
+class SqliteOptions(StoreOptions, frozen=True, kw_only=True):
     """How the file is used."""
 
     path: Path
     cache_bytes: int = 20_000_000
     """Page cache of the writing connection; each reader has a quarter of it."""
-    readers: int = 2
     busy_ms: int = 2_000
     """How long a lock of another program (a backup) is waited for."""
-    payload_retention: Millis = 90 * 86_400_000
-    """The age that most payloads are kept for; others are noted one by one."""
-    search_s: float = 0.02
-    """How long a page of a list is looked for before it is given as it is."""
-    text_search_s: float = 0.2
-    """The same for a search by words."""
+
+
+class SqliteTransaction(Transaction):
+    """A transaction on a connection of APSW's; what reads is on one that was opened read-only."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        marks: Marks | None = None,
+        publisher: Publisher | None = None,
+    ) -> None:
+        super().__init__(marks, publisher)
+        self._connection = connection
+        self._execute = connection.execute
+        self._executemany = connection.executemany
+
+    @property
+    def total_changes(self) -> int:
+        """How many rows the connection has changed since it was opened."""
+        return self._connection.total_changes()
+
+    def rows(self, statement: Statement, values: Values = ()) -> list[Row]:
+        """See Transaction.rows."""
+        return self._execute(statement.sqlite, values).fetchall()
+
+    def each(self, statement: Statement, values: Values = ()) -> Iterator[Row]:
+        """See Transaction.each."""
+        found = self._execute(statement.sqlite, values)
+        try:
+            yield from found
+        finally:
+            found.close()
+
+    def row(self, statement: Statement, values: Values = ()) -> Row | None:
+        """See Transaction.row."""
+        found = self._execute(statement.sqlite, values).fetchall()
+        return found[0] if found else None
+
+    def change(self, statement: Statement, values: Values = ()) -> int:
+        """See Transaction.change."""
+        self._execute(statement.sqlite, values)
+        return self._connection.changes()
+
+    def change_many(self, statement: Statement, values: Iterable[Values]) -> int:
+        """See Transaction.change_many."""
+        before = self._connection.total_changes()
+        self._executemany(statement.sqlite, values)
+        return self._connection.total_changes() - before
+
+    def rows_many(self, statement: Statement, values: Iterable[Values]) -> list[Row]:
+        """See Transaction.rows_many."""
+        return self._executemany(statement.sqlite, values).fetchall()
+
+    def insert(self, statement: Statement, values: Values = ()) -> int:
+        """See Transaction.insert."""
+        self._execute(statement.sqlite, values)
+        return self._connection.last_insert_rowid()
 
 
 def lock(path: Path) -> IO[bytes]:
@@ -146,20 +197,20 @@ class SqliteExecutor:
 
     def __init__(self, connection: apsw.Connection, options: SqliteOptions, now: Instant) -> None:
         self._connection = connection
-        self._marks = Marks(Transaction(connection), now)
-        last: Any = connection.execute(_SQL["last_message_id"]).fetchall()
-        self._publisher = Publisher(last[0][0], options.payload_retention)
+        self._marks = Marks(SqliteTransaction(connection), now)
+        last: Any = connection.execute(_SQL["last_message_id"].sqlite).fetchall()
+        self._publisher = Publisher(SerialKeys(last[0][0]), options.payload_retention)
 
     def commit(self, works: Sequence[Work]) -> list[Announced]:
         """Results first, then publications, then everything else in order of arrival."""
         connection = self._connection
-        transaction = Transaction(connection, self._marks, self._publisher)
-        before = self._publisher.last_id
+        transaction = SqliteTransaction(connection, self._marks, self._publisher)
+        before = self._publisher.keys.last
         try:
             connection.execute("begin immediate")
             self._run(transaction, works)
         except BaseException as error:
-            self._publisher.last_id = before
+            self._publisher.keys.last = before
             self._roll_back()
             if isinstance(error, _DATA_FAULTS):
                 raise DataFault(str(error)) from error
@@ -169,7 +220,7 @@ class SqliteExecutor:
         try:
             connection.execute("commit")
         except apsw.Error as error:
-            self._publisher.last_id = before
+            self._publisher.keys.last = before
             if connection.in_transaction or _was_not_written(error):
                 self._roll_back()
                 raise store_error(error) from error
@@ -218,7 +269,7 @@ class Readers:
                 connection = self._local.connection = self._open()
             connection.execute("begin")
             try:
-                return query(Transaction(connection))
+                return query(SqliteTransaction(connection))
             finally:
                 connection.execute("rollback")
         except apsw.Error as error:

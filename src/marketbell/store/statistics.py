@@ -21,8 +21,8 @@ from marketbell.store.tally import (
 )
 from marketbell.store.transaction import Transaction
 
-_SQL = statements("sqlite", "statistics")
-_SEARCH = statements("sqlite", "search")
+_SQL = statements("statistics")
+_SEARCH = statements("search")
 
 _FIGURES: Final = "figures"
 

@@ -21,10 +21,10 @@ from marketbell.store.task_plane import (
 )
 from marketbell.store.transaction import Transaction
 
-_SQL = statements("sqlite", "tasks")
+_SQL = statements("tasks")
 
 
-class SqliteTasks(Resource):
+class TaskResource(Resource):
     """Tasks over a writer and readers."""
 
     @cached_property

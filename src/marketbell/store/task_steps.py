@@ -12,8 +12,8 @@ from marketbell.store.statements import statements
 from marketbell.store.task_plane import ParkedPlace, Step, Task, TaskKind, TaskStatus
 from marketbell.store.transaction import Transaction
 
-_SQL = statements("sqlite", "tasks")
-_QUEUE = statements("sqlite", "queue")
+_SQL = statements("tasks")
+_QUEUE = statements("queue")
 
 
 def take_step(

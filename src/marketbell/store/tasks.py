@@ -29,8 +29,8 @@ from marketbell.store.task_plane import (
 )
 from marketbell.store.transaction import Transaction
 
-_SQL = statements("sqlite", "tasks")
-_HISTORY = statements("sqlite", "history")
+_SQL = statements("tasks")
+_HISTORY = statements("history")
 
 _ENCODE = msgspec.json.Encoder()
 _SELECTION = msgspec.json.Decoder(Selection)

@@ -13,7 +13,7 @@ from marketbell.store.operational_plane import ANNOUNCED_AFTER, Notice, NoticeKi
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 
-_SQL: Final = statements("sqlite", "operational")
+_SQL: Final = statements("operational")
 _ENCODE = msgspec.json.Encoder()
 
 

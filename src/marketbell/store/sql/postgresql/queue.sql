@@ -1,0 +1,262 @@
+-- The queue on PostgreSQL: publish, claim, record, release. Many nodes run it at the same time.
+
+-- name: control_lock
+-- One change of the control plane at a time, over all nodes; until the transaction ends.
+select pg_advisory_xact_lock(hashtextextended('marketbell control ' || :schema::text, 0));
+
+-- name: partitions_add
+-- Make the partitions of one day of history, unless they are there.
+select add_partitions(:day::bigint);
+
+-- name: marks_find
+-- Earlier requests with one of these keys, in any of these buckets.
+select key, body, message_id, answer from idempotency
+where bucket = any (:buckets::bigint[]) and key = any (:keys::bytea[]);
+
+-- name: mark_keep
+-- Mark a request as made.
+insert into idempotency (bucket, key, body, message_id, answer) values (?, ?, ?, ?, ?);
+
+-- name: application_revision
+-- The revision that a fan-out must have been matched at.
+select revision from application where id = :application_id and deleted_at is null;
+
+-- name: event_id_taken
+-- Whether the application has a message with this eventId.
+select 1 from message_event_id where application_id = :application_id and event_id = :event_id;
+
+-- name: message_by_id
+-- One message with its payload.
+select m.id, m.public_id, m.application_id, m.event_type, m.event_id, m.channels, m.tags,
+  m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers, p.body
+from message m left join payload p on p.message_id = m.id where m.id = :id;
+
+-- name: message_insert
+-- Keep a message.
+with taken as (
+  insert into message_event_id (application_id, event_id, message_id)
+  select $3::bigint, $5::text, $1::bigint where $5::text is not null)
+insert into message (id, public_id, application_id, event_type, event_id, channels, tags,
+  occurred_at, created_at, payload_expires_at, deliver_at, headers)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+
+-- name: aimed_insert
+-- A message was made for one endpoint alone.
+insert into aimed_message (message_id) values (?);
+
+-- name: payload_insert
+-- Keep a message's payload.
+insert into payload (message_id, body) values (?, ?);
+
+-- name: payload_expiry_insert
+-- Keep when a payload with a time of its own goes.
+insert into payload_expiry (expires_at, message_id) values (?, ?);
+
+-- name: delivery_insert
+-- A delivery is born, pending or claimed.
+insert into delivery (message_id, endpoint_id, state, due_at, claim_number, attempt_count,
+  lost_count, born_at, trigger, order_key, place)
+values (?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?);
+
+-- name: order_key_busy
+-- Whether a key has an unfinished delivery, or waits for a failed one.
+select 1 where exists (
+  select 1 from delivery where endpoint_id = :endpoint_id and order_key = :order_key)
+or exists (
+  select 1 from held_key where endpoint_id = :endpoint_id and order_key = :order_key);
+
+-- name: lane_lower
+-- A lane has something to send at that time, if it had nothing earlier; never before its hold ends.
+update lane set next_at = greatest(held_until, :due_at)
+where endpoint_id = :endpoint_id and (next_at is null or next_at > greatest(held_until, :due_at));
+
+-- name: leases_ended
+-- Claims whose lease has run out, oldest first.
+select message_id, endpoint_id, claim_number, lost_count, trigger from delivery
+where state = 'sending' and due_at <= :now order by due_at limit :limit::bigint;
+
+-- name: leases_all
+-- Every claim there is; none can be alive when a store is opened.
+select message_id, endpoint_id, claim_number, lost_count, trigger from delivery
+where state = 'sending' limit :limit::bigint;
+
+-- name: lease_lost
+-- A claim was lost: due again, or parked.
+update delivery set state = 'pending', due_at = :due_at, lost_count = :lost_count
+where message_id = :message_id and endpoint_id = :endpoint_id;
+
+-- name: lanes_due
+-- The lanes whose time has come, longest waiting first.
+select endpoint_id from lane where next_at <= :now order by next_at limit :limit::bigint;
+
+-- name: lane_next_at
+-- When the next lane falls due.
+select min(next_at) from lane where next_at is not null;
+
+-- name: lane_live
+-- What a claim must know of a lane's endpoint, if it may send at all.
+select e.revision, e.application_id, l.held_until
+from lane l join endpoint e on e.id = l.endpoint_id
+where l.endpoint_id = :endpoint_id and e.deleted_at is null for update of l;
+
+-- name: deliveries_due
+-- Due deliveries of one lane with their messages, in order of due time.
+select m.id, m.public_id, m.application_id, m.event_type, m.event_id, m.channels, m.tags,
+  m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers, p.body,
+  d.claim_number, d.attempt_count, d.born_at, d.due_at, d.trigger, d.order_key
+from delivery d
+join message m on m.id = d.message_id
+left join payload p on p.message_id = d.message_id
+where d.endpoint_id = :endpoint_id and d.state = 'pending' and d.due_at <= :now
+order by d.due_at limit :limit::bigint;
+
+-- name: delivery_claim
+-- Take one delivery.
+update delivery set state = 'sending', due_at = ?, claim_number = ?
+where message_id = ? and endpoint_id = ?;
+
+-- name: delivery_cancel
+-- A delivery that cannot be made any more leaves the queue.
+delete from delivery where message_id = :message_id and endpoint_id = :endpoint_id
+returning attempt_count, claim_number, order_key;
+
+-- name: delivery_next_due
+-- When a lane's next pending delivery falls due; those that wait for something else do not count.
+select min(due_at) from delivery
+where endpoint_id = :endpoint_id and state = 'pending' and due_at < 4611686018427387904;
+
+-- name: lane_set
+-- When a lane next has something to send, or that it has nothing.
+update lane set next_at = greatest(held_until, :next_at) where endpoint_id = :endpoint_id;
+
+-- name: lane_empty
+-- A lane has nothing to send.
+update lane set next_at = null where endpoint_id = :endpoint_id;
+
+-- name: attempt_last
+-- The number of the newest attempt.
+select coalesce(max(id), 0) from attempt;
+
+-- name: attempt_kept
+-- The number of an attempt that is kept.
+select id from attempt where public_id = :public_id;
+
+-- name: attempt_insert
+-- Keep an attempt; one that was kept before stays as it is.
+insert into attempt (id, public_id, message_id, endpoint_id, claim_number, number, trigger,
+  outcome, status_code, reason, response, url, address, started_at, duration)
+select greatest($13::bigint + $14::bigint - 1577836800000, 0) << 22 | nextval('key_tail'),
+  $1::text, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::text, $7::text, $8::bigint, $9::text,
+  $10::bytea, $11::text, $12::text, $13::bigint, $14::bigint
+where not exists (select 1 from attempt where public_id = $1)
+returning public_id;
+
+-- name: delivery_delivered
+-- Success is absorbing: whichever claim brought it, the delivery leaves the queue.
+delete from delivery where message_id = ? and endpoint_id = ?
+returning message_id, endpoint_id, attempt_count, claim_number;
+
+-- name: delivery_failed
+-- The last failure, if it is the latest claim's.
+delete from delivery where message_id = ? and endpoint_id = ? and claim_number = ?
+  and state = 'sending' returning attempt_count, claim_number;
+
+-- name: delivery_again
+-- Due again after a failure, if it was the latest claim's.
+update delivery set state = 'pending', due_at = ?, attempt_count = attempt_count + 1, lost_count = 0
+where message_id = ? and endpoint_id = ? and claim_number = ? and state = 'sending'
+returning endpoint_id, due_at;
+
+-- name: finished_delivered
+-- A delivery has ended in success.
+insert into finished_delivery (message_id, endpoint_id, state, attempt_count, claim_number,
+  finished_at)
+values (?, ?, 'delivered', ?, ?, ?)
+on conflict (message_id, endpoint_id) do update set
+  state = excluded.state,
+  attempt_count = finished_delivery.attempt_count + excluded.attempt_count,
+  claim_number = greatest(finished_delivery.claim_number, excluded.claim_number),
+  finished_at = excluded.finished_at;
+
+-- name: finished_insert
+-- A delivery has ended; one that was delivered once stays delivered. What it counts as.
+insert into finished_delivery (message_id, endpoint_id, state, attempt_count, claim_number,
+  finished_at)
+values (?, ?, ?, ?, ?, ?)
+on conflict (message_id, endpoint_id) do update set
+  state = case when finished_delivery.state = 'delivered' then finished_delivery.state else excluded.state end,
+  attempt_count = finished_delivery.attempt_count + excluded.attempt_count,
+  claim_number = greatest(finished_delivery.claim_number, excluded.claim_number),
+  finished_at = excluded.finished_at
+returning state;
+
+-- name: delivery_revive
+-- A delivery that has ended, or never was, is due now; its claims go on above all that were given.
+insert into delivery (message_id, endpoint_id, state, due_at, claim_number, attempt_count,
+  lost_count, born_at, trigger, order_key, place)
+values (:message_id, :endpoint_id, 'pending', :due_at,
+  coalesce((select f.claim_number from finished_delivery f
+    where f.message_id = :message_id and f.endpoint_id = :endpoint_id), 0),
+  0, 0, :now, 'manual', null, :message_id);
+
+-- name: delivery_was
+-- When a message was accepted, and how its delivery to an endpoint ended before, if it did.
+select m.created_at, f.state
+from message m
+left join finished_delivery f on f.message_id = m.id and f.endpoint_id = :endpoint_id
+where m.id = :message_id;
+
+-- name: tally_insert
+-- Keep what this transaction changed in the figures; a later one adds it up.
+insert into tally (counts) values (?);
+
+-- name: order_next
+-- The first unfinished delivery of a key that does not wait for a failed one.
+select message_id, due_at, lost_count from delivery
+where endpoint_id = :endpoint_id and order_key = :order_key
+  and not exists (
+    select 1 from held_key where endpoint_id = :endpoint_id and order_key = :order_key)
+order by place limit 1;
+
+-- name: delivery_unblock
+-- The turn of a blocked delivery has come: due at its own time again.
+update delivery set due_at = due_at - 4611686018427387904
+where message_id = :message_id and endpoint_id = :endpoint_id
+  and state = 'pending' and due_at >= 4611686018427387904;
+
+-- name: key_hold
+-- A key waits for its failed delivery.
+insert into held_key (endpoint_id, order_key, message_id) values (?, ?, ?)
+on conflict do nothing;
+
+-- name: key_held_by
+-- The key that waits for this delivery.
+select order_key from held_key where endpoint_id = :endpoint_id and message_id = :message_id;
+
+-- name: key_release
+-- A key goes on.
+delete from held_key where endpoint_id = :endpoint_id and order_key = :order_key;
+
+-- name: keys_held
+-- All keys of an endpoint that wait.
+select order_key from held_key where endpoint_id = :endpoint_id;
+
+-- name: delivery_release
+-- A claim was not used: due as before, no step used.
+update delivery set state = 'pending', due_at = :due_at
+where message_id = :message_id and endpoint_id = :endpoint_id and claim_number = :claim_number
+  and state = 'sending';
+
+-- name: lane_hold
+-- A lane rests until then; one that rests for longer, as a paused one does, rests on.
+update lane set held_until = greatest(held_until, :until),
+  next_at = case when next_at is null then null else greatest(next_at, :until) end
+where endpoint_id = :endpoint_id;
+
+-- name: lane_unhold
+-- A lane may go on at once.
+update lane set held_until = 0, next_at = :next_at where endpoint_id = :endpoint_id;
+
+-- name: lane_failing
+-- Since when an endpoint has only failed.
+update lane set failing_since = :since where endpoint_id = :endpoint_id;
