@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from marketbell.cli.given import json_given, pairs_given
-from marketbell.cli.moments import clock_of, moment_of, told
+from marketbell.cli.moments import clock_of, moment_of, seconds_of, told
 from marketbell.cli.tables import aligned, text_of
 from marketbell.errors import InvalidError
 
@@ -38,6 +38,20 @@ def test_what_is_no_time_is_said_with_the_option(text: str) -> None:
     with pytest.raises(InvalidError) as refused:
         moment_of(text, "since", NOW)
     assert refused.value.field == ("since",)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("60", 60), ("90s", 90), ("2h 30m", 9_000), ("7d", 604_800)]
+)
+def test_a_length_is_with_a_unit_or_in_seconds(text: str, seconds: int) -> None:
+    assert seconds_of(text, "grace") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1", "1.5h", "500ms", "2 hours"])
+def test_what_is_no_length_is_said_with_the_option(text: str) -> None:
+    with pytest.raises(InvalidError, match="90s, 2h or 7d") as refused:
+        seconds_of(text, "grace")
+    assert refused.value.field == ("grace",)
 
 
 @pytest.mark.parametrize(

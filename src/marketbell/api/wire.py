@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
+import msgspec.inspect
 
 from marketbell.control.payloads import check_twice
 from marketbell.control.shapes import Field
@@ -27,6 +29,7 @@ class Decoder(Generic[T]):
     """Decodes one kind of body; fields that are not known are refused."""
 
     def __init__(self, kind: type[T]) -> None:
+        self._kind = kind
         self._decode = msgspec.json.Decoder(kind).decode
 
     def __call__(self, body: bytes) -> T:
@@ -45,7 +48,7 @@ class Decoder(Generic[T]):
         try:
             return self._decode(body)
         except msgspec.ValidationError as fault:
-            raise mistyped(str(fault)) from None
+            raise mistyped(str(fault), self._kind) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
             raise malformed(fault) from None
 
@@ -63,8 +66,8 @@ def malformed(fault: Exception) -> InvalidError:
     return InvalidError(BODY, detail, kind="value_error.jsondecode")
 
 
-def mistyped(text: str) -> InvalidError:
-    """The error for what the decoder refused, from its text."""
+def mistyped(text: str, kind: type | None = None) -> InvalidError:
+    """The error for what the decoder of a kind of body refused, from its text."""
     found = _FAULT.fullmatch(text)
     what, path = (found["what"], found["path"] or "") if found else (text, "")
     place: list[str | int] = [
@@ -73,6 +76,10 @@ def mistyped(text: str) -> InvalidError:
     named = _FIELD.fullmatch(what)
     if named is None:
         wanted = what[:200].replace("`", "'")
+        words = _words(kind, place) if kind is not None and what.startswith("Invalid enum") else ()
+        if words:
+            detail = f"{wanted}; give one of {', '.join(words)}"
+            return InvalidError((*BODY, *place), detail, kind="type_error")
         return InvalidError((*BODY, *place), f"{wanted} here", kind="type_error")
     field: Field = (*BODY, *place, named["name"][:_SHOWN])
     if "missing" in what:
@@ -80,6 +87,35 @@ def mistyped(text: str) -> InvalidError:
             field, "The field is missing; it is required", kind="value_error.missing"
         )
     return InvalidError(field, "There is no such field; remove it", kind="value_error.extra")
+
+
+def _words(kind: type, place: Sequence[str | int]) -> tuple[str, ...]:
+    """The words that may stand at a place of a body; none if it is not one of words."""
+    at: msgspec.inspect.Type | None = msgspec.inspect.type_info(kind)
+    for step in [*place, None]:
+        options = at.types if isinstance(at, msgspec.inspect.UnionType) else (at,)
+        at = next((one for one in options if _holds(one, step)), None)
+        if isinstance(at, msgspec.inspect.StructType):
+            at = next((field.type for field in at.fields if field.encode_name == step), None)
+        elif isinstance(at, msgspec.inspect.DictType):
+            at = at.value_type
+        elif isinstance(at, (msgspec.inspect.ListType, msgspec.inspect.VarTupleType)):
+            at = at.item_type
+    if isinstance(at, msgspec.inspect.EnumType):
+        return tuple(str(one.value) for one in at.cls)
+    if isinstance(at, msgspec.inspect.LiteralType):
+        return tuple(str(word) for word in at.values)
+    return ()
+
+
+def _holds(kind: msgspec.inspect.Type | None, step: str | int | None) -> bool:
+    """Whether a value of this kind may have such a part; None asks for one of words."""
+    match step:
+        case None:
+            return isinstance(kind, (msgspec.inspect.EnumType, msgspec.inspect.LiteralType))
+        case str():
+            return isinstance(kind, (msgspec.inspect.StructType, msgspec.inspect.DictType))
+    return isinstance(kind, (msgspec.inspect.ListType, msgspec.inspect.VarTupleType))
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -252,18 +252,28 @@ def _described(dialect: Dialect, event_type: EventType) -> Mapping[str, object]:
 
 
 def _print_list(dialects: Sequence[Dialect]) -> None:
-    from rich.table import Table
+    from marketbell.cli.tables import field, pages_of, print_table, prose
 
-    table = Table("Dialect", "Event type", "About", "What happened")
-    for dialect in dialects:
-        for event_type in dialect.catalogue.values():
-            title = event_type.title + (" (deprecated)" if event_type.deprecated else "")
-            table.add_row(dialect.name, event_type.name, event_type.subject, title)
-    console = _console()
-    if table.row_count:
-        console.print(table)
+    columns = (
+        field("Dialect", "dialect"),
+        field("Event type", "name"),
+        field("About", "subject"),
+        prose("What happened", "title"),
+    )
+    rows = [
+        {
+            "dialect": dialect.name,
+            "name": event_type.name,
+            "subject": event_type.subject,
+            "title": event_type.title + (" (deprecated)" if event_type.deprecated else ""),
+        }
+        for dialect in dialects
+        for event_type in dialect.catalogue.values()
+    ]
+    if rows:
+        print_table(columns, pages_of(rows), "")
     if free := [dialect.name for dialect in dialects if not dialect.catalogue]:
-        console.print(f"Any event type, without a catalogue: {', '.join(free)}")
+        print(f"Any event type, without a catalogue: {', '.join(free)}")
 
 
 def _print_event_type(dialect: Dialect, event_type: EventType) -> None:

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from marketbell.cli.asking import sure
 from marketbell.cli.columns import ENDPOINT, ENDPOINTS, MESSAGE
 from marketbell.cli.given import json_given, pairs_given, text_given
-from marketbell.cli.moments import moment_of
+from marketbell.cli.moments import moment_of, seconds_of
 from marketbell.cli.parameters import (
     All,
     AppRef,
@@ -188,15 +188,15 @@ def rotate_secret(
     secret: Secret = None,
     key_type: KeyType = None,
     grace: Annotated[
-        int | None,
-        Parameter(help="For how many seconds the old one signs along; a day if left out."),
+        str | None,
+        Parameter(help="How long the old one signs along: 90s, 2h, 7d; a day if left out."),
     ] = None,
 ) -> int:
     """Make a new secret, and print it; the old one signs along for a while."""
     body = given(
         key=None if secret is None else text_given(secret, "secret").strip(),
         keyType=key_type,
-        gracePeriodSeconds=grace,
+        gracePeriodSeconds=None if grace is None else seconds_of(grace, "grace"),
     )
     return shell.made(shell.post(f"{_path(app, endpoint)}/secret/rotate", body), "key")
 

@@ -38,6 +38,23 @@ def moment_of(text: str, option: str, now: float | None = None) -> str:
         ) from None
 
 
+def seconds_of(text: str, option: str) -> int:
+    """
+    Whole seconds from `90s`, `2h 30m` or a bare number of seconds.
+
+    InvalidError names the option.
+    """
+    if text.isascii() and text.isdigit():
+        return int(text[:12])
+    if _SPAN.fullmatch(text):
+        millis = sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+        if millis % 1000 == 0:
+            return millis // 1000
+    raise InvalidError(
+        (option,), f"{text[:64]!r} is no time in whole seconds; write it as 90s, 2h or 7d"
+    )
+
+
 def told(iso: str | None, now: float | None = None) -> str:
     """A time of the API as `2026-11-21 09:30:00Z (2h ago)`; empty for none."""
     if iso is None:

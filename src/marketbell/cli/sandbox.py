@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from marketbell.cli.exits import SETTINGS_EPILOGUE, Exit
 from marketbell.cli.options import JsonFlag
 from marketbell.cli.sandbox_client import called, told
+from marketbell.cli.tables import field, pages_of, print_table, prose
 from marketbell.errors import InvalidError
 
 sandbox_app = App(
@@ -72,21 +73,29 @@ def list_things(
         if json:
             print(jsonlib.dumps(things))
             return Exit.OK
-        for kind, found in things.items():
-            for thing in found:
-                named = f" {thing['key']}" if "key" in thing else ""
-                print(f"{kind:8} {thing['id']:<6} {thing['status']}{named}")
+        shown = (
+            field("Kind", "kind"),
+            field("Id", "id"),
+            field("Status", "status"),
+            prose("Key", "key"),
+        )
+        rows = [{"kind": kind, **thing} for kind, found in things.items() for thing in found]
+        print_table(shown, pages_of(rows), "There is nothing yet.")
         return Exit.OK
     answer = called("GET", "")
     if json:
         print(jsonlib.dumps(answer))
         return Exit.OK
-    for name, title in answer["scenarios"].items():
-        print(f"{name:26} {title}")
+    scenarios = [{"name": name, "tells": tells} for name, tells in answer["scenarios"].items()]
+    print_table((field("Scenario", "name"), prose("Tells", "tells")), pages_of(scenarios), "")
     print()
-    for act in answer["acts"]:
-        _, _, where, name = act["path"].split("/")
-        print(f"{where:13} {name:14} {act['does']}")
+    acts = [
+        {"where": where, "name": name, "does": act["does"]}
+        for act in answer["acts"]
+        for _, _, where, name in [act["path"].split("/")]
+    ]
+    columns = (field("Marketplace", "where"), field("Act", "name"), prose("Does", "does"))
+    print_table(columns, pages_of(acts), "")
     return Exit.OK
 
 
@@ -213,10 +222,10 @@ def act(
 ) -> int:
     """Let anything happen that there is a control for."""
     given: dict[str, object] = {}
-    for field in fields:
-        key, found, value = field.partition("=")
+    for one in fields:
+        key, found, value = one.partition("=")
         if not found:
-            raise InvalidError(("fields",), f"{field[:64]!r} is not FIELD=VALUE")
+            raise InvalidError(("fields",), f"{one[:64]!r} is not FIELD=VALUE")
         try:
             given[key] = jsonlib.loads(value)
         except ValueError:
