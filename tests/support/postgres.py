@@ -19,6 +19,7 @@ from psycopg import sql
 from support.children import children_of, gone
 from support.ports import free_ports
 from support.postgres_programs import OWNER, SUPERUSER, own_folder, programs, run
+from support.watchdog import Watchdog
 
 _STOPS: Final = {
     "smart": signal.SIGTERM,
@@ -35,24 +36,9 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "dynamic_shared_memory_type": "mmap",
     "huge_pages": "off",
     "shared_buffers": "64MB",
+    "wal_keep_size": "256MB",
 }
 _NOT_DURABLE: Final[Mapping[str, str]] = {"fsync": "off", "full_page_writes": "off"}
-_WATCHDOG: Final = """
-read -r _ && exit
-pid=$(head -n 1 "$1/data/postmaster.pid" 2> /dev/null)
-if [ -n "$pid" ] && grep -q "$1" "/proc/$pid/cmdline" 2> /dev/null; then
-  kill -QUIT "$pid"
-  kill -CONT "$pid" $(cat "/proc/$pid/task/$pid/children")
-  for _ in 1 2 3 4 5 6 7 8 9 10; do
-    kill -0 "$pid" 2> /dev/null || break
-    sleep 0.2
-  done
-  kill -KILL "$pid" 2> /dev/null
-fi
-umount "$1/disk" 2> /dev/null
-rm -rf "$1"
-"""
-"""Ends what a test process leaves behind that was killed: its standard input closes by itself."""
 
 
 class PostgresServer:
@@ -81,14 +67,7 @@ class PostgresServer:
         self._programs = programs()
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count(1)
-        self._watchdog = subprocess.Popen(
-            ["sh", "-c", _WATCHDOG, "sh", self.folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,
-        )
+        self._watchdog = Watchdog(self.folder)
 
     def __enter__(self) -> Self:
         try:
@@ -119,7 +98,7 @@ class PostgresServer:
         assert not self.runs, "it runs already"
         begun = time.monotonic()
         if not self.data.exists():
-            run(["cp", "-a", self._programs.cluster, self.data], self._programs.account)
+            self._make_data()
         if self.port == 0:
             self._start_somewhere()
         else:
@@ -152,6 +131,12 @@ class PostgresServer:
             time.sleep(_LOOK_S)
         self._process = None
 
+    def ended(self, limit_s: float = _STOP_S) -> int:
+        """Its exit code, once it has ended by itself."""
+        code = self._running().wait(limit_s)
+        self._process = None
+        return code
+
     def restart(self, mode: str = "fast") -> None:
         """Stop it and start it again, on the same port and with the settings of now."""
         self.stop(mode)
@@ -174,7 +159,7 @@ class PostgresServer:
 
     def clear(self) -> None:
         """Leave no process and no file behind; it cannot be started again."""
-        if self._watchdog.poll() is not None:
+        if not self._watchdog.watches:
             return
         if self.runs:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -182,13 +167,20 @@ class PostgresServer:
         if self.runs:
             self.kill()
         self._forget_memory()
+        self._give_up_data()
         shutil.rmtree(self.folder, ignore_errors=True)
-        with contextlib.suppress(BrokenPipeError):
-            self._watchdog.communicate(b"\n")
+        self._watchdog.dismiss()
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "it does not run"
         return self._process
+
+    def _make_data(self) -> None:
+        """Before the first start: what the server begins with."""
+        run(["cp", "-a", self._programs.cluster, self.data], self._programs.account)
+
+    def _give_up_data(self) -> None:
+        """After the last stop: what is more to be undone than to remove files."""
 
     def _start_somewhere(self) -> None:
         for self.port in free_ports():

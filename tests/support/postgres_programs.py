@@ -34,6 +34,9 @@ class Account(TypedDict):
     extra_groups: list[int] | None
 
 
+_OURSELVES: Final = Account(user=None, group=None, extra_groups=None)
+
+
 class Programs(msgspec.Struct, frozen=True):
     """PostgreSQL's programs, ready to run."""
 
@@ -48,8 +51,8 @@ class Programs(msgspec.Struct, frozen=True):
         run([self.folder / program, *arguments], self.account)
 
 
-def run(command: Sequence[str | Path], account: Account) -> None:
-    """Run a command to its end; AssertionError with what it said if it fails."""
+def run(command: Sequence[str | Path], account: Account | None = None) -> None:
+    """Run a command to its end, by ourselves if no one is named; AssertionError if it fails."""
     done = subprocess.run(
         command,
         check=False,
@@ -57,7 +60,7 @@ def run(command: Sequence[str | Path], account: Account) -> None:
         text=True,
         cwd="/",
         env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
-        **account,
+        **(account or _OURSELVES),
     )
     assert done.returncode == 0, f"{command[0]}: {done.stdout[-2_000:]}{done.stderr[-2_000:]}"
 
@@ -65,7 +68,7 @@ def run(command: Sequence[str | Path], account: Account) -> None:
 def account() -> Account:
     """Ours; `nobody` if that is root, because PostgreSQL and PgBouncer refuse to run as root."""
     if os.geteuid() != 0:
-        return Account(user=None, group=None, extra_groups=None)
+        return _OURSELVES
     nobody = pwd.getpwnam("nobody")
     return Account(user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[])
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from marketbell.clock import Clock
+from marketbell.model import NEVER
 from marketbell.store.migrate_postgresql import migrate
 from marketbell.store.postgresql import PostgresOptions
 from marketbell.store.postgresql_store import PostgresStore
@@ -22,12 +23,22 @@ def migrated(url: str) -> None:
 
 
 def postgres_store(
-    url: str, secrets_key: bytes, clock: Clock | None = None, *, wait_s: float = 20.0, **options: Any
+    url: str,
+    secrets_key: bytes,
+    clock: Clock | None = None,
+    *,
+    old_keys: tuple[bytes, ...] = (),
+    wait_s: float = 20.0,
+    **options: Any,
 ) -> PostgresStore:
-    """A store on a database that has the schema; `options` are of PostgresOptions."""
+    """
+    A store on a database that has the schema; `options` are of PostgresOptions.
+
+    It keeps to all ages exactly, if not told otherwise.
+    """
     return PostgresStore(
-        PostgresOptions(url=url, **options),
-        Box([secrets_key]),
+        PostgresOptions(url=url, **{"exact_below": NEVER, **options}),
+        Box([secrets_key, *old_keys]),
         clock or FakeClock(),
         WriterLimits(wait_s=wait_s),
     )

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from support.children import children_of, gone
-from support.postgres import PostgresServer
+from support.postgres import PostgresServer, fresh_database
 
 
 @pytest.fixture
@@ -32,13 +32,20 @@ async def test_each_test_has_an_empty_database_of_its_own(postgres_url: str) -> 
     await connection.close()
 
 
-async def test_and_the_next_one_too(postgres_url: str, postgres: PostgresServer) -> None:
+async def test_and_the_next_one_too(postgres_url: str) -> None:
     connection = await asyncpg.connect(postgres_url)
     assert await connection.fetchval("select count(*) from pg_tables where tablename = 'mark'") == 0
     assert not await connection.fetchval("select usesuper from pg_user where usename = user")
     await connection.close()
-    (count,) = postgres.execute("select count(*) from pg_database where datname like 'test_%%'")[0]
-    assert count == 1
+
+
+async def test_a_database_goes_though_somebody_is_connected(postgres: PostgresServer) -> None:
+    with fresh_database(postgres) as name:
+        connection = await asyncpg.connect(postgres.url(name))
+        there = "select count(*) from pg_database where datname = %s"
+        assert postgres.execute(there, name) == [(1,)]
+    assert postgres.execute(there, name) == [(0,)]
+    connection.terminate()
 
 
 async def test_both_addresses_lead_to_it(server: PostgresServer) -> None:
