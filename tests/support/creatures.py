@@ -123,9 +123,7 @@ def speak_first(words: bytes) -> Speak:
     return speak
 
 
-def greet(
-    context: ssl.SSLContext, most: float, every_s: float = 0.0, then: bytes = b""
-) -> Speak:
+def greet(context: ssl.SSLContext, most: float, every_s: float = 0.0, then: bytes = b"") -> Speak:
     """
     Answer a TLS greeting with this part of a server's own, and then with nothing.
 

@@ -231,7 +231,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._surplus = True
             if not self._complete and not self._fault:
-                self._fault = reasons.malformed(str(error)[:100])
+                self._fault = reasons.no_http(self._head, str(error)[:100])
         except httptools.HttpParserUpgrade:
             self._surplus = True  # status 101, which is a fault already
         self._read += len(data)

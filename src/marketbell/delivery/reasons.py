@@ -32,6 +32,8 @@ CONNECT_FAILED: Final = "connect: failed"
 
 TLS_TIMED_OUT: Final = "tls: timed out"
 TLS_CLOSED: Final = "tls: closed during the handshake"
+TLS_NO_HTTP_1: Final = "tls: the receiver does not speak HTTP/1.1"
+"""It refused the one protocol that was offered (RFC 7301), as a server of HTTP/2 alone does."""
 
 SEND_TIMED_OUT: Final = "timed out sending the request"
 """The receiver did not read all of it."""
@@ -48,6 +50,8 @@ CANCELLED: Final = "cancelled"
 _UNREACHABLE: Final = frozenset(
     (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL)
 )
+_SETTINGS: Final = re.compile(rb"\x00..\x04[\x00\x01]\x00{4}", re.DOTALL)
+"""The head of the frame that a server of HTTP/2 begins with (RFC 9113 section 3.4)."""
 _OURS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
@@ -59,6 +63,11 @@ def refused_address(why: str) -> str:
 def malformed(detail: str) -> str:
     """What came is not an HTTP/1 answer, or one that may not stand here."""
     return f"malformed answer: {detail}"
+
+
+def no_http(data: bytes, detail: str) -> str:
+    """What came cannot be read as HTTP/1; it is told if it is HTTP/2."""
+    return malformed("HTTP/2" if _SETTINGS.match(data) else detail)
 
 
 def headers_over(limit: int) -> str:
@@ -100,5 +109,7 @@ def tls_failed(error: ssl.SSLError) -> str:
         return f"tls: certificate: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return TLS_CLOSED
-    clause = re.sub(r"[^a-z0-9 ]", "", (error.reason or "failed").lower().replace("_", " "))
-    return f"tls: {clause}"
+    # Python's table of reasons is older than OpenSSL's; what is not in it stands in the message.
+    told = error.reason or re.sub(r"^\[\w+\] | \(\S+\)$", "", str(error))
+    clause = re.sub(r"[^a-z0-9 ]", "", told.lower().replace("_", " ")) or "failed"
+    return TLS_NO_HTTP_1 if clause.endswith("no application protocol") else f"tls: {clause}"
