@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 from marketbell.clock import Clock
+from marketbell.control.publishing import Publisher
+from marketbell.control.relay import Read, Relay, RelayLimits, Share
 from marketbell.control.task_runner import TaskLimits, TaskRunner
 from marketbell.delivery.dialer import DirectDialer, tls_context
 from marketbell.delivery.dispatcher import Dispatcher
@@ -15,37 +19,27 @@ from marketbell.delivery.netguard import Networks
 from marketbell.delivery.plan import Planner
 from marketbell.delivery.resolver import Resolver
 from marketbell.delivery.sender import Sender, SendLimits
+from marketbell.delivery.tenure import Owned
 from marketbell.dialects.registry import DialectOptions, Registry
 from marketbell.marketplace.ageing import ages
 from marketbell.observe import Observer
 from marketbell.settings import Settings
-from marketbell.store.base import Ages
-from marketbell.store.sealing import Box
-from marketbell.store.sqlite import SqliteOptions
-from marketbell.store.sqlite_store import SqliteStore, WriterLimits
+from marketbell.store.base import Ages, OutboxRows
+from marketbell.store.opening import AnyStore, open_store, prepare
 
-
-def open_store(settings: Settings, clock: Clock) -> SqliteStore:
-    """The store that `db` names; this process holds it alone until it is closed."""
-    return SqliteStore(
-        SqliteOptions(
-            path=settings.db_file,
-            cache_bytes=settings.sqlite_cache,
-            readers=settings.readers,
-            payload_retention=settings.payload_retention,
-            search_s=settings.search_time / 1000,
-            text_search_s=settings.payload_search_time / 1000,
-        ),
-        Box([settings.secrets_key, *settings.secrets_keys_old]),
-        clock,
-        WriterLimits(
-            rows_per_transaction=settings.rows_per_transaction,
-            waiting_rows=settings.waiting_rows_max,
-            waiting_bytes=settings.waiting_bytes_max,
-            wait_s=settings.waiting_max / 1000,
-            lost_claims=settings.lost_claims_max,
-        ),
-    )
+__all__ = [
+    "dialect_options",
+    "make_dispatcher",
+    "make_follower",
+    "make_janitor",
+    "make_relay",
+    "make_task_runner",
+    "networks",
+    "open_client",
+    "open_store",
+    "prepare",
+    "register_gauges",
+]
 
 
 def dialect_options(settings: Settings) -> DialectOptions:
@@ -83,10 +77,12 @@ def make_dispatcher(
     settings: Settings,
     clock: Clock,
     *,
-    store: SqliteStore,
+    store: AnyStore,
     client: Client,
     registry: Registry,
     observer: Observer,
+    owned: Owned | None = None,
+    hint: Callable[[Collection[int] | None], None] = lambda _slots: None,
 ) -> Dispatcher:
     """The loop that claims, sends and records; not started yet."""
     sender = Sender(
@@ -127,11 +123,18 @@ def make_dispatcher(
             retry_after_max=settings.retry_after_max,
             lost_claims_max=settings.lost_claims_max,
         ),
+        owned=owned,
+        hint=hint,
     )
 
 
 def make_janitor(
-    settings: Settings, clock: Clock, store: SqliteStore, observer: Observer
+    settings: Settings,
+    clock: Clock,
+    store: AnyStore,
+    observer: Observer,
+    *,
+    leads: Callable[[], bool] = lambda: True,
 ) -> Janitor:
     """What keeps the store small and disables endpoints that only fail; not started yet."""
     return Janitor(
@@ -150,11 +153,12 @@ def make_janitor(
             rows=settings.prune_rows,
             auto_disable_after=settings.auto_disable_after,
         ),
+        leads,
     )
 
 
 def make_task_runner(
-    settings: Settings, clock: Clock, store: SqliteStore, dispatcher: Dispatcher
+    settings: Settings, clock: Clock, store: AnyStore, dispatcher: Dispatcher
 ) -> TaskRunner:
     """What makes the steps of background tasks; not started yet."""
     return TaskRunner(
@@ -166,19 +170,49 @@ def make_task_runner(
     )
 
 
-def make_follower(settings: Settings, clock: Clock, store: SqliteStore) -> Follower:
+def make_follower(
+    settings: Settings, clock: Clock, store: AnyStore, leads: Callable[[], bool] = lambda: True
+) -> Follower:
     """What adds up figures and notes the words of payloads; not started yet."""
     return Follower(
         store,
         clock,
         Following(figures_age=settings.figures_retention, texts=settings.payload_search),
+        leads,
     )
+
+
+def make_relay(
+    settings: Settings,
+    clock: Clock,
+    *,
+    store: OutboxRows,
+    publisher: Publisher,
+    observer: Observer,
+    read: Read,
+    share: Share = lambda: None,
+) -> Relay:
+    """What takes messages from the outbox; not started yet."""
+    relay = Relay(
+        store,
+        publisher,
+        clock,
+        read=read,
+        limits=RelayLimits(
+            body_max=settings.body_max, rejected_retention=settings.payload_retention
+        ),
+        share=share,
+    )
+    observer.gauge("marketbell_outbox_waiting", lambda: relay.figures.waiting)
+    observer.gauge("marketbell_outbox_lag_seconds", lambda: relay.figures.lag / 1000)
+    observer.gauge("marketbell_outbox_rejected", lambda: relay.figures.rejected)
+    return relay
 
 
 def register_gauges(
     observer: Observer,
     *,
-    store: SqliteStore,
+    store: AnyStore,
     dispatcher: Dispatcher,
     client: Client,
     janitor: Janitor,

@@ -6,25 +6,33 @@ import asyncio
 import contextlib
 import gc
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
+from marketbell.api import health
 from marketbell.api.app import Api, create_app
+from marketbell.api.message_in import draft_of
 from marketbell.assembly import (
     dialect_options,
     make_dispatcher,
     make_follower,
     make_janitor,
+    make_relay,
     make_task_runner,
     open_client,
     open_store,
+    prepare,
     register_gauges,
 )
 from marketbell.clock import Clock
+from marketbell.cluster import Cluster
 from marketbell.control.crier import Crier
 from marketbell.control.rekeying import rekeying
 from marketbell.delivery.dispatcher import Dispatcher
@@ -35,15 +43,20 @@ from marketbell.marketplace.face import Marketplaces
 from marketbell.observe import Observer, configure_logging, open_spans
 from marketbell.portal.pages import routes as portal_routes
 from marketbell.settings import Settings
+from marketbell.shared_metrics import SharedMetrics
 from marketbell.store.base import Store
-from marketbell.store.sqlite_store import SqliteStore
+from marketbell.store.opening import AnyStore
+
+_OF_WORKERS: Final = frozenset({"/metrics", health.PATH, health.PING})
+_NOWHERE: Final = "/api/v1/nowhere"
+_KEEP_S: Final = 1.0
 
 
 class Node:
     """What runs, as its owner sees it."""
 
     def __init__(
-        self, url: str, store: SqliteStore, dispatcher: Dispatcher, observer: Observer
+        self, url: str, store: AnyStore, dispatcher: Dispatcher, observer: Observer
     ) -> None:
         self.url = url
         """Where the management API answers, without a trailing slash."""
@@ -75,13 +88,16 @@ async def running_node(
     registry: Registry | None = None,
     beside: Callable[[Marketplaces], Sequence[BaseRoute]] | None = None,
     intake: Callable[[Intake, Store], Intake] | None = None,
+    listeners: Sequence[socket.socket] = (),
+    shared: SharedMetrics | None = None,
 ) -> AsyncIterator[Node]:
     """
     A node that serves while the context is open, with complete settings (secrets included).
 
     The marketplaces' own APIs are served if `marketplace_port` says where, or if `beside` gives
     routes that stand beside them: then also on a free port. `intake` may put something before
-    the way in for messages; a sandbox does.
+    the way in for messages; a sandbox does. `listeners` are sockets for the API and for the
+    marketplaces' own, and `shared` is where metrics are kept, of which other processes have a part.
 
     On leaving: no new requests are taken, what is in flight ends within `drain_timeout`, unsent
     claims are released, and what was accepted is on disk. Raises LockedError, SchemaError,
@@ -89,15 +105,21 @@ async def running_node(
     """
     async with contextlib.AsyncExitStack() as stack:
         log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
-        observer = Observer(log=log, spans=open_spans(settings.otel_endpoint, os.environ))
+        observer = Observer(
+            log=log, spans=open_spans(settings.otel_endpoint, os.environ), shared=shared
+        )
         stack.callback(observer.close)
-        store = open_store(settings, clock)
+        prepare(settings)
+        cluster = await Cluster.join(settings, clock)
+        stack.push_async_callback(cluster.aclose)
+        clock = cluster.clock
+        store = open_store(settings, clock, node_number=cluster.number)
         stack.push_async_callback(store.aclose)
         registry = registry or Registry.load(dialect_options(settings))
-        dispatcher = _deliver(
-            stack, settings, clock, store=store, registry=registry, observer=observer
+        dispatcher = await _deliver(
+            stack, settings, cluster, store=store, registry=registry, observer=observer
         )
-        follower = make_follower(settings, clock, store)
+        follower = make_follower(settings, clock, store, lambda: cluster.leads)
         observer.gauge("marketbell_payload_search_lag_seconds", lambda: follower.texts_lag_s)
         follower.start()
         stack.push_async_callback(follower.stop)
@@ -113,40 +135,55 @@ async def running_node(
             observer=observer,
             extra_routes=(_metrics_route(observer),),
         )
-        _go_on_with_tasks(stack, app, store, dispatcher, observer)
+        _go_on_with_tasks(
+            stack, app, cluster, store=store, dispatcher=dispatcher, observer=observer
+        )
         app.add(portal_routes(app.services))
-        server, url = await serve(app, settings)
+        await stack.enter_async_context(_sharing(observer, shared is not None))
+        own, others = listeners[:1], listeners[1:]
+        server, url = await serve(
+            _narrowed(app, settings), settings, port=settings.port, on=next(iter(own), None)
+        )
         app.services.site.listening(int(url.rpartition(":")[2]))
         _calm_collector()
         node = Node(url, store, dispatcher, observer)
         node.rekeyed = rekeyed
         node.marketplaces = Marketplaces(app.services)
         try:
-            async with _marketplaces(node, app, beside):
+            async with _marketplaces(node, app, beside, others):
                 yield node
         finally:
+            cluster.leave()
             await server.stop()
             node.close()
 
 
-def _deliver(
+async def _deliver(
     stack: contextlib.AsyncExitStack,
     settings: Settings,
-    clock: Clock,
+    cluster: Cluster,
     *,
-    store: SqliteStore,
+    store: AnyStore,
     registry: Registry,
     observer: Observer,
 ) -> Dispatcher:
     """Begin to deliver, and to keep the store small, until the stack ends it."""
+    clock = cluster.clock
     client = open_client(settings, clock)
     stack.push_async_callback(client.aclose)
     dispatcher = make_dispatcher(
-        settings, clock, store=store, client=client, registry=registry, observer=observer
+        settings,
+        clock,
+        store=store,
+        client=client,
+        registry=registry,
+        observer=observer,
+        owned=cluster.tenure,
+        hint=cluster.hints.due,
     )
     store.on_change(dispatcher.forget)
     store.statistics.observe = observer.committed
-    janitor = make_janitor(settings, clock, store, observer)
+    janitor = make_janitor(settings, clock, store, observer, leads=lambda: cluster.leads)
     register_gauges(
         observer,
         store=store,
@@ -156,6 +193,8 @@ def _deliver(
         clock=clock,
     )
     dispatcher.start()
+    stack.push_async_callback(cluster.stop)
+    await cluster.start(store, dispatcher, observer)
     stack.push_async_callback(dispatcher.drain, settings.drain_timeout / 1000)
     janitor.start()
     stack.push_async_callback(janitor.stop)
@@ -165,7 +204,9 @@ def _deliver(
 def _go_on_with_tasks(
     stack: contextlib.AsyncExitStack,
     app: Api,
-    store: SqliteStore,
+    cluster: Cluster,
+    *,
+    store: AnyStore,
     dispatcher: Dispatcher,
     observer: Observer,
 ) -> None:
@@ -173,9 +214,22 @@ def _go_on_with_tasks(
     services = app.services
     runner = make_task_runner(services.settings, services.clock, store, dispatcher)
     observer.gauge("marketbell_tasks_running", lambda: runner.running)
-    runner.start()
-    stack.push_async_callback(runner.stop)
-    crier = Crier(store, services.publisher)
+    if services.settings.role != "api":
+        runner.start()
+        stack.push_async_callback(runner.stop)
+    relay = make_relay(
+        services.settings,
+        services.clock,
+        store=store,
+        publisher=services.publisher,
+        observer=observer,
+        read=draft_of,
+        share=lambda: None if cluster.alone else cluster.tenure.slots,
+    )
+    if store.has_outbox:
+        relay.start()
+        stack.push_async_callback(relay.stop)
+    crier = Crier(store, services.publisher, lambda: cluster.leads)
     store.on_change(lambda _change: crier.ring())
     crier.start()
     stack.push_async_callback(crier.stop)
@@ -183,7 +237,10 @@ def _go_on_with_tasks(
 
 @contextlib.asynccontextmanager
 async def _marketplaces(
-    node: Node, app: Api, beside: Callable[[Marketplaces], Sequence[BaseRoute]] | None
+    node: Node,
+    app: Api,
+    beside: Callable[[Marketplaces], Sequence[BaseRoute]] | None,
+    listeners: Sequence[socket.socket],
 ) -> AsyncIterator[None]:
     """The marketplaces' own APIs on a port of their own, if they are to be served."""
     settings = app.services.settings
@@ -192,12 +249,46 @@ async def _marketplaces(
         return
     face = node.marketplaces.app(beside(node.marketplaces) if beside else ())
     server, node.marketplace_url = await serve(
-        Beside(face, app), settings, port=settings.marketplace_port
+        Beside(face, app),
+        settings,
+        port=settings.marketplace_port,
+        on=next(iter(listeners), None),
     )
     try:
         yield
     finally:
         await server.stop()
+
+
+def _narrowed(app: Api, settings: Settings) -> Api | Beside:
+    """What a node of this role serves: one that only delivers tells how it is, and no more."""
+    if settings.role != "worker":
+        return app
+
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].rstrip("/") not in _OF_WORKERS:
+            scope = {**scope, "path": _NOWHERE}
+        await app(scope, receive, send)
+
+    return Beside(told, app)
+
+
+@contextlib.asynccontextmanager
+async def _sharing(observer: Observer, shares: bool) -> AsyncIterator[None]:
+    """Let other processes see the metrics, every second while it is open."""
+
+    async def keep() -> None:
+        while True:
+            observer.keep_metrics()
+            await asyncio.sleep(_KEEP_S)
+
+    task = asyncio.create_task(keep()) if shares else None
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            observer.keep_metrics()
 
 
 def _calm_collector() -> None:

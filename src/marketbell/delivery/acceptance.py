@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from marketbell.clock import Clock
 from marketbell.delivery.claims import Claims
@@ -11,16 +11,31 @@ from marketbell.delivery.intake import Acceptance, Keep, Verdicts
 from marketbell.delivery.lane import Lane
 from marketbell.delivery.leases import Leases
 from marketbell.delivery.plan import Planner, order_key
+from marketbell.delivery.tenure import Owned
+from marketbell.errors import OutcomeUnknownError
 from marketbell.model import Instant
 from marketbell.store.base import Birth, Publication, Published, Queue
+
+
+class _Unclaimed:
+    """The deliveries of one call that are not born claimed: in lanes of this node, and of others."""
+
+    __slots__ = ("elsewhere", "slots", "waiting")
+
+    def __init__(self, slots: frozenset[int]) -> None:
+        self.slots = slots
+        """Those of this node."""
+        self.waiting: list[tuple[Lane, Instant]] = []
+        self.elsewhere: set[int] = set()
 
 
 class Acceptor:
     """
     Matches messages with endpoints and publishes them.
 
-    A delivery whose endpoint has room is born claimed, so that no further query brings it to its
-    receiver; every other one is born pending and comes through its lane.
+    A delivery whose endpoint is served here and has room is born claimed, so that no further query
+    brings it to its receiver; every other one is born pending and comes through its lane, perhaps
+    on another node.
     """
 
     def __init__(
@@ -32,6 +47,8 @@ class Acceptor:
         clock: Clock,
         *,
         leases: Leases,
+        owned: Owned,
+        hint: Callable[[Collection[int]], None],
     ) -> None:
         self._queue = queue
         self._planner = planner
@@ -39,6 +56,8 @@ class Acceptor:
         self._claims = claims
         self._clock = clock
         self._leases = leases
+        self._owned = owned
+        self._hint = hint
         self.closing = False
         """Whether nothing may be born claimed any more."""
 
@@ -46,27 +65,33 @@ class Acceptor:
         """See Intake.accept."""
         now, changes = self._clock.now(), self._lanes.changes
         promised: list[list[Lane]] = []
-        waiting: list[tuple[Lane, Instant]] = []
+        unclaimed = _Unclaimed(self._owned.slots)
         publications = []
         for acceptance in acceptances:
             lanes: list[Lane] = []
-            births = self._births(acceptance, now, lanes, waiting)
+            births = self._births(acceptance, now, lanes, unclaimed)
             promised.append(lanes)
             publications.append(
                 Publication(
                     message=acceptance.message,
-                    revision=acceptance.subscribers.application.revision,
+                    revision=acceptance.subscribers.revision,
                     births=births,
                     idempotency=acceptance.idempotency,
                     aimed=acceptance.aimed,
+                    outbox=acceptance.outbox,
                 )
             )
         verdicts: Verdicts | None = None
         try:
             verdicts = await (keep or self._queue.publish)(publications)
+        except OutcomeUnknownError:
+            self._claims.expect_lost(self._leases.until())
+            raise
         finally:
             self._settle(acceptances, promised, verdicts, changes)
-        for lane, due_at in waiting:
+        if unclaimed.elsewhere:
+            self._hint(unclaimed.elsewhere)
+        for lane, due_at in unclaimed.waiting:
             if due_at <= now:
                 self._claims.expect_backlog(lane)
             else:
@@ -78,7 +103,7 @@ class Acceptor:
         acceptance: Acceptance,
         now: Instant,
         promised: list[Lane],
-        waiting: list[tuple[Lane, Instant]],
+        unclaimed: _Unclaimed,
     ) -> tuple[Birth, ...]:
         message, due_at = acceptance.message, acceptance.due_at
         application = acceptance.subscribers.application
@@ -86,11 +111,14 @@ class Acceptor:
         for endpoint in acceptance.subscribers.endpoints:
             if not endpoint.wants(message.event_type, message.channels):
                 continue
-            lane = self._lanes.lane(
-                self._planner.plan(application, endpoint), endpoint.failing_since, now
-            )
-            tokens = lane.plan.order_by
+            plan = self._planner.plan(application, endpoint)
+            tokens = plan.order_by
             key = None if tokens is None else order_key(message.payload, tokens)
+            if endpoint.slot not in unclaimed.slots:
+                unclaimed.elsewhere.add(endpoint.slot)
+                born.append(Birth(endpoint_id=endpoint.id, due_at=due_at, order_key=key))
+                continue
+            lane = self._lanes.lane(plan, endpoint.failing_since, now)
             lease_until = 0
             if (
                 due_at <= now
@@ -101,7 +129,7 @@ class Acceptor:
                 promised.append(lane)
                 lease_until = self._leases.until()
             else:
-                waiting.append((lane, due_at))
+                unclaimed.waiting.append((lane, due_at))
             born.append(
                 Birth(
                     endpoint_id=endpoint.id,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+
+import msgspec
 
 from marketbell.clock import Clock, Timer
 from marketbell.delivery.fairness import Lanes
 from marketbell.delivery.lane import Lane
 from marketbell.delivery.leases import Leases
-from marketbell.errors import StoreError
+from marketbell.delivery.tenure import ALL, Owned
+from marketbell.errors import OutcomeUnknownError, StoreError
 from marketbell.model import NEVER, Application, Claim, Endpoint, Instant, Millis
 from marketbell.store.base import Claimed, ClaimRequest, Queue
 
@@ -19,6 +24,8 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 1_000
 """Claims of one call at most."""
 _LANES_AT_ONCE = 200
+_LOST_STEP: Millis = 1_000
+"""Claims that run out within so short a time are looked for together."""
 _PAUSE: Millis = 250
 """How long, in real time, before the store is asked again that could not, or that there was no room for."""
 
@@ -67,6 +74,7 @@ class Claims:
         clock: Clock,
         *,
         leases: Leases,
+        owned: Owned,
         lost_max: int,
         look: Millis,
         may_claim: Callable[[], bool],
@@ -76,6 +84,7 @@ class Claims:
         self._lanes = lanes
         self._clock = clock
         self._leases = leases
+        self._owned = owned
         self._lost_max = lost_max
         self._look = look
         self._may_claim = may_claim
@@ -83,12 +92,19 @@ class Claims:
         self._next_at: Instant = NEVER
         self._feed: dict[int, Lane] = {}
         """Lanes that have a backlog and room for some of it."""
+        self._lost: deque[Instant] = deque()
+        """When claims run out that this node does not know of; rising."""
         self._unsent: list[Claim] = []
+        self._releasing: list[Claim] = []
+        self.asking: frozenset[int] = frozenset()
+        """The slots that the call under way may bring claims of."""
         self._bell = asyncio.Event()
         self._timer: tuple[Instant, Timer] | None = None
         self._task: asyncio.Task[None] | None = None
         self.busy = False
         """Whether a call is under way."""
+        self._away = False
+        """Whether the store could not when it was last asked; that is said once."""
         self._stopping = False
 
     @property
@@ -103,6 +119,13 @@ class Claims:
         if due_at < self._next_at:
             self._next_at = due_at
             self.look()
+            self._set_timer()
+
+    def expect_lost(self, lease_until: Instant) -> None:
+        """Claims that nobody may know of, because their commit's answer was lost, run out then."""
+        at = lease_until - lease_until % -_LOST_STEP
+        if not self._lost or self._lost[-1] < at:
+            self._lost.append(at)
             self._set_timer()
 
     def expect_backlog(self, lane: Lane) -> None:
@@ -127,6 +150,10 @@ class Claims:
         """Look whether to claim now."""
         if not self.busy and not self._bell.is_set() and self._wanted():
             self._bell.set()
+
+    def given_back(self) -> set[int]:
+        """Endpoints that have claims which are to be given back and are not yet."""
+        return {claim.endpoint_id for claim in (*self._unsent, *self._releasing)}
 
     # -- the loop -----------------------------------------------------------------------
 
@@ -168,18 +195,29 @@ class Claims:
         if not self._unsent:
             return
         unsent, self._unsent = self._unsent, []
+        self._releasing = unsent
         try:
             await self._queue.release(unsent)
         except StoreError as error:
-            _log.warning("claims not released", extra={"count": len(unsent), "reason": str(error)})
+            if not self._away:
+                count = len(unsent)
+                _log.warning("claims not released", extra={"count": count, "reason": str(error)})
+            self._away = True
             self._unsent[:0] = unsent
         else:
             self.expect(min(claim.due_at for claim in unsent))
+        finally:
+            self._releasing = []
 
     async def _claim(self) -> bool:
         now, changes = self._clock.now(), self._lanes.changes
-        lanes = self._fed(now)
+        slots = self._owned.slots
         self._next_at = NEVER
+        if not slots:
+            self._feed.clear()
+            return False
+        lanes = self._fed(now)
+        self.asking = slots
         by_endpoint = self._lanes.by_endpoint
         places = self._lanes.places
         try:
@@ -195,14 +233,39 @@ class Claims:
                     lanes=lanes,
                     lost_max=self._lost_max,
                     known=_Revisions(by_endpoint),
+                    slots=None if slots is ALL else slots,
+                    node_id=self._owned.node_id,
                 )
             )
         except StoreError as error:
-            _log.error("the store does not give claims", extra={"reason": str(error)})
+            if not self._away:
+                _log.error("the store does not give claims", extra={"reason": str(error)})
+            self._away = True
+            if isinstance(error, OutcomeUnknownError):
+                self.expect_lost(self._leases.until())
             self.expect(now + int(_PAUSE * self._clock.speed))
             return False
-        self._take(claimed, lanes, changes)
+        finally:
+            self.asking = frozenset()
+        self._away = False
+        self._take(self._still_ours(claimed, slots), lanes, changes)
         return True
+
+    def _still_ours(self, claimed: Claimed, asked: frozenset[int]) -> Claimed:
+        """What was claimed without that of slots that were lost meanwhile, which is given back."""
+        slots = self._owned.slots
+        if slots is asked:
+            return claimed
+        of = {endpoint.id: endpoint.slot for _application, endpoint in claimed.endpoints}
+        for endpoint_id in {claim.endpoint_id for claim in claimed.claims} - of.keys():
+            lane = self._lanes.by_endpoint.get(endpoint_id)
+            of[endpoint_id] = -1 if lane is None else lane.plan.endpoint.slot
+        self.give_back([claim for claim in claimed.claims if of[claim.endpoint_id] not in slots])
+        return msgspec.structs.replace(
+            claimed,
+            claims=tuple(claim for claim in claimed.claims if of[claim.endpoint_id] in slots),
+            endpoints=tuple(pair for pair in claimed.endpoints if pair[1].slot in slots),
+        )
 
     def _take(self, claimed: Claimed, asked: Sequence[int], changes: int) -> None:
         if claimed.next_at is not None:
@@ -249,7 +312,7 @@ class Claims:
 
     def _set_timer(self) -> None:
         now, speed = self._clock.now(), self._clock.speed
-        at = min(self._next_at, now + int(self._look * speed))
+        at = min(self._next_at, now + int(self._look * speed), *islice(self._lost, 1))
         if at <= now or self._unsent:
             # It waits for room, which calls by itself, or for the store, which does not.
             at = now + int(_PAUSE * speed)
@@ -260,6 +323,9 @@ class Claims:
         self._timer = (at, self._clock.call_at(at, self._ring))
 
     def _ring(self) -> None:
+        now = self._clock.now()
         self._timer = None
-        self._next_at = min(self._next_at, self._clock.now())
+        while self._lost and self._lost[0] <= now:
+            self._lost.popleft()
+        self._next_at = min(self._next_at, now)
         self._bell.set()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from marketbell.clock import Clock, Timer
+from marketbell.clock import Clock
 from marketbell.delivery.acceptance import Acceptor
 from marketbell.delivery.claims import Claims
 from marketbell.delivery.fairness import Lanes
+from marketbell.delivery.handover import Handover
 from marketbell.delivery.health import learn
 from marketbell.delivery.intake import Acceptance, Keep, Verdicts
 from marketbell.delivery.lane import Lane
@@ -21,6 +22,8 @@ from marketbell.delivery.recorder import Recorder, first_due
 from marketbell.delivery.retry import DELIVERED, Ended, decide
 from marketbell.delivery.sender import Sender, Sent
 from marketbell.delivery.sending import Sending, UnderWay, Witness
+from marketbell.delivery.tenure import Owned, Tenure
+from marketbell.delivery.waking import Waker
 from marketbell.model import (
     Application,
     Claim,
@@ -60,8 +63,12 @@ class Dispatcher:
         clock: Clock,
         witness: Witness,
         limits: DispatchLimits,
+        owned: Owned | None = None,
+        hint: Callable[[Collection[int] | None], None] = lambda _slots: None,
     ) -> None:
         self._queue = queue
+        self._owned = owned = owned or Tenure.sole()
+        self._hint = hint
         self._sender = sender
         self._planner = planner
         self._lanes = lanes
@@ -72,7 +79,7 @@ class Dispatcher:
         self._random = random.Random()  # noqa: S311 - jitter of retries, no secret
         self._under_way = UnderWay(witness)
         self._ticker: asyncio.TimerHandle | None = None
-        self._waker: tuple[Instant, Timer] | None = None
+        self._waker = Waker(clock, self._pump)
         self._pump_due = False
         self._loop = asyncio.get_running_loop()
         self._closing = False
@@ -82,12 +89,18 @@ class Dispatcher:
             lanes,
             clock,
             leases=self._leases,
+            owned=owned,
             lost_max=limits.lost_claims_max,
             look=limits.look,
             may_claim=lambda: not self.recorder.behind,
             on_claimed=self._claimed,
         )
-        self._acceptor = Acceptor(queue, planner, lanes, self.claims, clock, leases=self._leases)
+        self._acceptor = Acceptor(
+            queue, planner, lanes, self.claims, clock, leases=self._leases, owned=owned, hint=hint
+        )
+        self.handover = Handover(
+            lanes, planner, self.claims, self.recorder, clock, owned=owned, go_on=self._pump_soon
+        )
 
     # -- the way in ---------------------------------------------------------------------
 
@@ -98,7 +111,8 @@ class Dispatcher:
         return verdicts
 
     def wake(self) -> None:
-        """See Intake.wake."""
+        """See Intake.wake; other nodes are told to look too."""
+        self._hint(None)
         self.claims.expect(self._clock.now())
 
     def forget(self, change: Change) -> None:
@@ -112,7 +126,7 @@ class Dispatcher:
             lane = self._lanes.by_endpoint.get(change.endpoint_id)
             if lane is not None:
                 self.claims.give_back(self._lanes.change(lane))
-        self.wake()
+        self.claims.expect(self._clock.now())
 
     # -- sending ------------------------------------------------------------------------
 
@@ -130,11 +144,12 @@ class Dispatcher:
     def _pump(self) -> None:
         """Begin all that may begin now, and tell of all that has ended."""
         self._pump_due = False
-        if not self._closing and len(self.recorder) < self._limits.unrecorded_max:
+        may_begin = not self._closing and self._owned.holds
+        if may_begin and len(self.recorder) < self._limits.unrecorded_max:
             now = self._clock.now()
             while (turn := self._lanes.next(now)) is not None:
                 self._begin(*turn)
-            self._set_waker(now)
+            self._waker.set(self._lanes.wakes_at(), now)  # when a rate limit allows the next start
         self._under_way.tell()
         self.claims.look()
         if self._ticker is None and (self._under_way or self._lanes.stock):
@@ -143,7 +158,7 @@ class Dispatcher:
     def _begin(self, lane: Lane, claim: Claim, *, fresh: bool = False) -> None:
         sending = Sending(lane, claim, self._clock.monotonic())
         ends_by = self._sender.ends_by(sending.plan, self._leases.now())
-        if ends_by >= claim.lease_until:
+        if ends_by >= claim.lease_until or not self._owned.holds:
             self._end(sending)
             self.claims.give_back([claim, *self._lanes.shed_late(ends_by, (lane,))])
             return
@@ -283,19 +298,6 @@ class Dispatcher:
             self._planner.keep(self._lanes.by_endpoint.keys())
         self._pump()
 
-    def _set_waker(self, now: Instant) -> None:
-        """Come back when a rate limit allows the next start."""
-        at = self._lanes.wakes_at()
-        if at is None or (self._waker is not None and now < self._waker[0] <= at):
-            return
-        if self._waker is not None:
-            self._waker[1].cancel()
-        self._waker = (at, self._clock.call_at(at, self._awake))
-
-    def _awake(self) -> None:
-        self._waker = None
-        self._pump()
-
     # -- the end ------------------------------------------------------------------------
 
     @property
@@ -329,9 +331,8 @@ class Dispatcher:
         """
         self._closing = self._acceptor.closing = True
         await self.claims.stop()
-        unsent = [claim for lane in self._lanes.by_endpoint.values() for claim in lane.waiting()]
-        for lane in self._lanes.by_endpoint.values():
-            self._lanes.shed(lane, 0)
+        lanes = self._lanes.by_endpoint.values()
+        unsent = [claim for lane in lanes for claim in self._lanes.shed(lane, 0)]
         deadline = self._clock.monotonic() + timeout_s
         await self.recorder.release(unsent)
         while self._under_way and self._clock.monotonic() < deadline:
@@ -344,7 +345,6 @@ class Dispatcher:
         self._under_way.tell()
         if self._ticker is not None:
             self._ticker.cancel()
-        if self._waker is not None:
-            self._waker[1].cancel()
+        self._waker.cancel()
         await self.recorder.stop(max(1.0, deadline - self._clock.monotonic()))
         return len(broken)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -47,6 +47,8 @@ class Lanes:
         self._newcomers_max = max(8, places.stock // 16)
         self._waking: list[tuple[Instant, int]] = []
         self._turn = 1
+        self._taken: dict[int, Instant] = {}
+        """Slots that other nodes had before, and when they were taken."""
         self.changes = 0
         """How many changes of endpoints there have been."""
         self.in_flight = 0
@@ -82,16 +84,23 @@ class Lanes:
         if not wanted:
             lane.own_rate = None
         elif lane.own_rate is None or lane.own_rate.rate != wanted:
-            lane.own_rate = RateLimit(wanted)
+            lane.own_rate = self._rate_limit(wanted, plan.endpoint.slot)
         if lane.own_rate is not None:
             rates.append(lane.own_rate)
         wanted = plan.application.throttle_rate
         if wanted:
             shared = self._applications.get(plan.application.id)
             if shared is None or shared.rate != wanted:
-                shared = self._applications[plan.application.id] = RateLimit(wanted)
+                shared = self._rate_limit(wanted, plan.endpoint.slot)
+                self._applications[plan.application.id] = shared
             rates.append(shared)
         lane.rate = tuple(rates)
+
+    def _rate_limit(self, rate: int, slot: int) -> RateLimit:
+        made = RateLimit(rate)
+        if slot in self._taken:
+            made.spend(self._taken[slot])
+        return made
 
     def change(self, lane: Lane) -> list[Claim]:
         """Its endpoint has changed: take back the claims that wait; the caller releases them."""
@@ -99,6 +108,22 @@ class Lanes:
         lane.changed = self.changes
         lane.held_until = 0
         return self.shed(lane, 0)
+
+    def of(self, slots: Collection[int]) -> list[Lane]:
+        """The lanes in these slots."""
+        return [lane for lane in self.by_endpoint.values() if lane.plan.endpoint.slot in slots]
+
+    def took(self, slots: Collection[int], now: Instant) -> None:
+        """
+        These slots were another node's until now: what that one has sent in the last second counts.
+
+        How much it was is not known, so each rate limit begins as if it had just been used up.
+        """
+        self._taken.update(dict.fromkeys(slots, now))
+
+    def forget(self, lane: Lane) -> None:
+        """Drop a lane that has nothing in memory; it begins anew when it is needed."""
+        self.by_endpoint.pop(lane.plan.endpoint.id, None)
 
     def forget_idle(self, before: Instant) -> None:
         """Drop lanes that nothing has touched since then; they begin anew when they are needed."""

@@ -51,9 +51,20 @@ class Following(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Follower:
-    """Takes the next steps every second, a few milliseconds each; a failure is logged, and its step tried again."""
+    """
+    Takes the next steps every second, a few milliseconds each; a failure is logged, and its step tried again.
 
-    def __init__(self, followed: Followed, clock: Clock, following: Following) -> None:
+    Of many nodes only the one that `leads` takes them.
+    """
+
+    def __init__(
+        self,
+        followed: Followed,
+        clock: Clock,
+        following: Following,
+        leads: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._leads = leads
         self._followed = followed
         self._clock = clock
         self._following = following
@@ -132,7 +143,10 @@ class Follower:
 
     async def _run(self) -> None:
         while not self._stop.is_set():
-            await self.look()
+            if self._leads():
+                await self.look()
+            else:  # what the clock showed meanwhile, another node has seen
+                self._seen = None
             await self._pause(self._following.interval_s)
 
     async def _pause(self, seconds: float) -> None:

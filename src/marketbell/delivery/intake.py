@@ -9,7 +9,13 @@ import msgspec
 
 from marketbell.errors import MarketbellError
 from marketbell.model import Instant, Message
-from marketbell.store.base import Idempotency, Publication, Published, Subscribers
+from marketbell.store.base import (
+    Idempotency,
+    OutboxKey,
+    Publication,
+    Published,
+    Subscribers,
+)
 
 Verdicts: TypeAlias = Sequence[Published | MarketbellError]
 """What became of each, in order."""
@@ -29,6 +35,8 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     idempotency: Idempotency | None = None
     aimed: bool = False
     """Whether it is for the one endpoint among `subscribers` alone."""
+    outbox: OutboxKey | None = None
+    """The row of the outbox that it is made of."""
 
 
 class Intake(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -58,9 +59,21 @@ class Duties(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Janitor:
-    """Does its duties every interval, in steps of a few hundred rows; a failure is logged and tried again."""
+    """
+    Does its duties every interval, in steps of a few hundred rows; a failure is logged and tried again.
 
-    def __init__(self, keeper: Keeper, tally: Tally, clock: Clock, duties: Duties) -> None:
+    Of many nodes only the one that `leads` does them; every one has the figures.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        tally: Tally,
+        clock: Clock,
+        duties: Duties,
+        leads: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._leads = leads
         self._keeper = keeper
         self._tally = tally
         self._clock = clock
@@ -114,7 +127,7 @@ class Janitor:
         while not self._stop.is_set():
             try:
                 self.gauges = await self._keeper.gauges(now=self._clock.now())
-                if since_look >= self._duties.interval_s:
+                if since_look >= self._duties.interval_s and self._leads():
                     since_look = 0.0
                     await self.look()
             except StoreError as error:

@@ -28,6 +28,10 @@ class RateLimit:
             self._set_back(now)
         return max(now, self._starts[0] + LONGEST_WAIT)
 
+    def spend(self, at: Instant) -> None:
+        """Count as if all starts of a second were made then."""
+        self._starts = deque([at] * self.rate, maxlen=self.rate)
+
     def start(self, now: Instant) -> None:
         """Count a start."""
         if self._starts and self._starts[-1] > now:

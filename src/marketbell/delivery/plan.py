@@ -18,6 +18,8 @@ _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 """An index into a list as RFC 6901 writes it; no payload has more elements."""
 
 
+_REMEMBERED = 50_000
+"""So many plans are kept; whoever uses one has it still."""
 _DIALECT = "standard"
 """The dialect of an endpoint that names none."""
 
@@ -75,6 +77,8 @@ class Planner:
             and known.application.revision == application.revision
         ):
             return known
+        if len(self._plans) >= _REMEMBERED:  # a node matches messages for endpoints of others too
+            self._plans.clear()
         made = self._plans[endpoint.id] = self._make(application, endpoint)
         return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,11 +38,20 @@ class Recorder:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._busy = False
+        self._chores_pause_s = 0.0
+        """Zero unless the store has refused chores and has not taken them since."""
+        self._chores_at = 0.0
+        """When it is asked again then; seconds of the loop."""
         self.behind = False
         """Whether the store has refused results and has not taken them since."""
 
     def __len__(self) -> int:
         return len(self._results)
+
+    def endpoints(self) -> set[int]:
+        """Those that something waits to be recorded of."""
+        noted = {endpoint_id for _kind, endpoint_id in self._chores}
+        return noted | {result.claim.endpoint_id for result in self._results}
 
     @property
     def idle(self) -> bool:
@@ -137,6 +147,11 @@ class Recorder:
 
     async def _do_chores(self) -> None:
         """Those that wait, together: they share a transaction, and no stream of results keeps them back."""
+        wait_s = self._chores_at - asyncio.get_running_loop().time()
+        if wait_s > 0:
+            if not self._results:
+                await self._rest(wait_s)
+            return
         chores = list(islice(self._chores.items(), _BATCH))
         for key, _work in chores:
             del self._chores[key]
@@ -148,9 +163,19 @@ class Recorder:
                 self._chores.setdefault(key, work)
             elif outcome is not None:
                 raise outcome
-        if refused:
+        if not refused:
+            self._chores_pause_s = 0.0
+            return
+        if not self._chores_pause_s:
             _log.warning("notes on endpoints are not stored yet", extra={"count": refused})
-            await asyncio.sleep(_FIRST_PAUSE_S)
+        self._chores_pause_s = min(_LONGEST_PAUSE_S, 2 * self._chores_pause_s or _FIRST_PAUSE_S)
+        self._chores_at = asyncio.get_running_loop().time() + self._chores_pause_s
+
+    async def _rest(self, seconds: float) -> None:
+        """Return after the time, or once there is something new."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._bell.wait(), seconds)
+        self._bell.clear()
 
 
 def first_due(results: Sequence[Result]) -> Instant | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from marketbell.errors import SettingsError
+from marketbell.settings.addresses import sqlite_file
 from marketbell.settings.attempts import AttemptSettings
 from marketbell.settings.server import POLICY_KEYS
 from marketbell.settings.values import (
@@ -16,12 +17,16 @@ from marketbell.settings.values import (
     SECOND,
     BadValueError,
     Setting,
-    sqlite_file,
+    on_postgresql,
+    shown_address,
 )
 
 __all__ = ["DEFAULTS", "LEASE_MARGIN", "POLICY_KEYS", "Settings"]
 
 _SECRETS: Final = ("jwt_secret", "jwt_private_key", "secrets_key")
+
+_ADDRESSES: Final = ("db", "db_direct")
+"""Addresses that may have a password in them."""
 
 LEASE_MARGIN: Final = 5 * SECOND
 """How much longer than all limits of an attempt a lease lasts."""
@@ -55,7 +60,7 @@ class Settings(AttemptSettings, frozen=True, kw_only=True):
     ] = 2 * SECOND
     sqlite_cache: Annotated[int, Setting("size", "SQLite's page cache.", MB, 4_000 * MB)] = 20 * MB
     readers: Annotated[
-        int, Setting("count", "Connections that read SQLite beside the writer.", 1, 16)
+        int, Setting("count", "Connections that only read, beside those that write.", 1, 16)
     ] = 2
     search_time: Annotated[
         int,
@@ -149,8 +154,14 @@ class Settings(AttemptSettings, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """All but the secrets, so that no log line can hold them."""
-        public = (name for name in self.__struct_fields__ if not name.startswith(_SECRETS))
-        return f"Settings({', '.join(f'{name}={getattr(self, name)!r}' for name in public)})"
+        public = {
+            name: getattr(self, name)
+            for name in self.__struct_fields__
+            if not name.startswith(_SECRETS)
+        }
+        for name in _ADDRESSES:
+            public[name] = shown_address(public[name])
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in public.items())})"
 
     @property
     def jwt_asymmetric(self) -> bool:
@@ -167,6 +178,16 @@ class Settings(AttemptSettings, frozen=True, kw_only=True):
             - self.first_byte_timeout
             - LEASE_MARGIN
         )
+
+    @property
+    def on_postgresql(self) -> bool:
+        """Whether `db` names PostgreSQL, not an SQLite file."""
+        return on_postgresql(self.db)
+
+    @property
+    def db_shown(self) -> str:
+        """The database as it may be shown: the SQLite file, or the address without its password."""
+        return shown_address(self.db) if self.on_postgresql else str(self.db_file)
 
     @property
     def db_file(self) -> Path:

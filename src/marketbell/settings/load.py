@@ -13,10 +13,15 @@ from typing import Final
 import msgspec
 
 from marketbell.errors import SettingsError
+from marketbell.settings.addresses import check_postgresql, sqlite_file
 from marketbell.settings.fields import DEFAULTS, LEASE_MARGIN, Settings
 from marketbell.settings.table import PREFIX, SETTINGS, flag_of, variable_of
-from marketbell.settings.token_keys import token_key_faults
-from marketbell.settings.values import BadValueError, read_key, show_duration, sqlite_file
+from marketbell.settings.token_keys import keys_missing, token_key_faults
+from marketbell.settings.values import (
+    BadValueError,
+    read_key,
+    show_duration,
+)
 
 NOT_SETTINGS: Final = frozenset(
     {"MARKETBELL_CONFIG", "MARKETBELL_SANDBOX_URL", "MARKETBELL_TOKEN", "MARKETBELL_URL"}
@@ -24,6 +29,7 @@ NOT_SETTINGS: Final = frozenset(
 """Variables with the prefix that mean something else: the TOML file; a client's token and servers."""
 
 _ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9.\-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_SCHEMA: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _SERVICE_LINK: Final = re.compile(r"(tcp|udp)://\S+:\d+")
 
 
@@ -36,10 +42,16 @@ class _Given(msgspec.Struct, frozen=True):
 
 
 def load_settings(
-    flags: Mapping[str, object], environ: Mapping[str, str], toml: Path | None
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    toml: Path | None,
+    *,
+    serving: bool = False,
 ) -> Settings:
     """
     The settings in force; a flag that is None was not given.
+
+    A server needs more than other commands (`serving`): its keys, where it cannot make them.
 
     Raises SettingsError with every fault of what is in force, one sentence each: the setting,
     where its value came from, what is wrong with it and the mend.
@@ -66,6 +78,8 @@ def load_settings(
                 f"{name} ({source})" for name, source in zip(names, shown, strict=True)
             )
             faults.append(f"{where}: {text}")
+    if serving and settings.on_postgresql:
+        faults += (f"{name}: {text}" for name, text in keys_missing(settings) if name not in given)
     if faults:
         raise SettingsError(faults)
     return settings
@@ -190,16 +204,8 @@ def _check_certificates(file: Path) -> None:
 
 def _broken_relations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     """Each rule between settings that does not hold: the settings it names, and what to do."""
-    try:
-        sqlite_file(settings.db)
-    except BadValueError as fault:
-        yield ("db",), str(fault)
+    yield from _database_faults(settings)
     yield from token_key_faults(settings)
-    if settings.workers > 1:
-        yield (
-            ("workers",),
-            "SQLite has exactly one writing process, so more than one worker needs PostgreSQL; set it to 1",
-        )
     if settings.attempt_timeout > settings.timeout_max:
         limits = ("attempt_timeout", "resolve_timeout", "connect_timeout", "first_byte_timeout")
         least = sum(getattr(settings, name) for name in limits) + LEASE_MARGIN
@@ -225,6 +231,55 @@ def _broken_relations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str
     yield from _too_small_for(
         settings, "sockets_max", "endpoint_in_flight", "one endpoint's requests"
     )
+
+
+def _database_faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    try:
+        if not settings.on_postgresql:
+            sqlite_file(settings.db)
+    except BadValueError as fault:
+        yield ("db",), str(fault)
+    if 3 * settings.node_heartbeat > settings.node_lease:
+        yield (
+            ("node_heartbeat", "node_lease"),
+            (
+                "a node must give three signs of life within its lease; set node_heartbeat to"
+                f" {show_duration(settings.node_lease // 3)} or less"
+            ),
+        )
+    if settings.on_postgresql:
+        yield from _address_faults(settings)
+        return
+    if settings.db_direct:
+        yield ("db_direct",), "only PostgreSQL has two addresses; leave it out, or set db too"
+    if settings.workers > 1:
+        yield (
+            ("workers",),
+            "SQLite has exactly one writing process, so more than one worker needs PostgreSQL; set it to 1",
+        )
+    if settings.role != "all":
+        yield (
+            ("role",),
+            "SQLite has exactly one node, which does everything; set it to all, or db to PostgreSQL",
+        )
+
+
+def _address_faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    for name, address in (("db", settings.db), ("db_direct", settings.db_direct)):
+        try:
+            if address:
+                check_postgresql(address)
+        except BadValueError as fault:
+            yield (name,), str(fault)
+    name = settings.db_schema
+    if not _SCHEMA.fullmatch(name) or name.startswith("pg_") or name == "information_schema":
+        yield (
+            ("db_schema",),
+            (
+                f"{name!r} cannot be a schema; write small letters, digits and _, at most 63, and"
+                " begin with a letter"
+            ),
+        )
 
 
 def _too_small_for(

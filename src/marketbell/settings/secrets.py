@@ -15,6 +15,7 @@ import msgspec
 
 from marketbell.errors import SettingsError
 from marketbell.settings.fields import Settings
+from marketbell.settings.token_keys import keys_missing
 from marketbell.settings.values import BadValueError, read_key
 
 MODE: Final = 0o600
@@ -44,10 +45,13 @@ def ensure_secrets(settings: Settings) -> Settings:
 
     The file is made if it is not there: whole or not at all, readable by its owner alone, the
     same one for all who ask at the same time. Raises SettingsError if it can be read by others,
-    is damaged, or is missing beside a database that was written with it.
+    is damaged, or is missing beside a database that was written with it; and on PostgreSQL, where
+    no file is made, for those that were not given.
     """
     if settings.secrets_key and (settings.jwt_secret or settings.jwt_asymmetric):
         return settings
+    if settings.on_postgresql:
+        raise SettingsError([f"{name}: {text}" for name, text in keys_missing(settings)])
     return _completed(settings, lambda file, kept: kept)
 
 
@@ -59,7 +63,7 @@ def begin_key_change(settings: Settings) -> Settings:
     SettingsError as `ensure_secrets` does, and if `secrets_key` is a setting of its own: then
     it is for whoever gives it to change.
     """
-    if settings.secrets_key:
+    if settings.secrets_key or settings.on_postgresql:
         raise SettingsError(
             [
                 (

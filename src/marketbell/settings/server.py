@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
-
+from marketbell.settings.database import DatabaseSettings
 from marketbell.settings.values import DAY, KB, MB, MINUTE, Network, Setting
 
 POLICY_KEYS: Final = (
@@ -24,12 +23,9 @@ ALGORITHMS: Final = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "EdDS
 """What may sign API tokens."""
 
 
-class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+class ServerSettings(DatabaseSettings, frozen=True, kw_only=True):
     """The address, secrets and tokens, networks, and limits on requests."""
 
-    db: Annotated[
-        str, Setting("text", "The database: `sqlite:///FILE`, or `sqlite:////FULL/PATH`.")
-    ] = "sqlite:///marketbell.db"
     host: Annotated[str, Setting("text", "The address that the HTTP API listens on.")] = "127.0.0.1"
     port: Annotated[int, Setting("count", "Its port; 0 takes a free one.", 0, 65_535)] = 8080
     marketplace_port: Annotated[
@@ -41,22 +37,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
             65_535,
         ),
     ] = 0
-    workers: Annotated[
-        int,
-        Setting(
-            "count",
-            "Server processes. SQLite has exactly one writing process, so more need PostgreSQL.",
-            1,
-            64,
-        ),
-    ] = 1
 
     jwt_secret: Annotated[
         bytes,
         Setting(
             "secret",
             "Signs and checks API tokens (HS256, HS384, HS512); 32, 48 or 64 bytes or more.",
-            unset="made, and kept beside the SQLite file in FILE.secrets",
+            unset="on SQLite made, and kept beside the file in FILE.secrets; PostgreSQL needs it",
         ),
     ] = b""
     jwt_algorithm: Annotated[
@@ -88,7 +75,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         Setting(
             "secret",
             "Encrypts the endpoints' secrets at rest; 32 bytes in base64.",
-            unset="made, and kept beside the SQLite file in FILE.secrets",
+            unset="on SQLite made, and kept beside the file in FILE.secrets; PostgreSQL needs it",
         ),
     ] = b""
     secrets_keys_old: Annotated[

@@ -20,7 +20,9 @@ def _table() -> dict[str, Setting]:
 
 
 SECTIONS: Final = {
-    "db": "Where it lives and listens",
+    "db": "The database",
+    "role": "Nodes",
+    "host": "Where it listens",
     "jwt_secret": "Secrets and tokens",
     "allow_networks": "Whom it may call",
     "body_max": "Limits of what comes in",
@@ -86,12 +88,27 @@ that its value came from. Beside the bounds in the tables:
 
 - `lease` is at least the sum of `attempt_timeout`, `resolve_timeout`, `connect_timeout`,
   `first_byte_timeout` and 5 s;
+- `node_heartbeat` is at most a third of `node_lease`;
 - `payload_retention` and `attempt_retention` are at most `message_retention`;
 - `batch_bytes_max` is at least `body_max`; `waiting_bytes_max` at least `batch_bytes_max`;
   `waiting_rows_max` at least `batch_messages_max`;
 - `sockets_max` is at least `endpoint_in_flight`;
 - `sockets_max`, `idle_connections_max`, `connections_max` and 200 more files may be open. The soft limit is raised
   as far as the hard one allows (`ulimit -Hn`; `LimitNOFILE` in systemd).
+
+## PostgreSQL
+
+`db = "postgresql://marketbell@db.example/marketbell"`; `postgres://` is the same. Whatever the
+address leaves out is taken from `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGPASSFILE`,
+`PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT` and the other PG* variables. TLS is asked for with
+`?sslmode=verify-full&sslrootcert=FILE` or by these variables. Passwords are never shown or logged.
+
+Both `jwt_secret` (or a key pair) and `secrets_key` must be given, the same to every node: nodes on
+several machines share no file that they could be kept in.
+
+A node holds `readers` and 4 more connections: three that write, and one for its signs of life and what
+nodes tell one another. With `db_pooled`, or where `db_direct` is given, nothing that goes through `db`
+outlives a transaction: no prepared statement, no session setting.
 
 ## The secrets file
 

@@ -39,6 +39,15 @@ def token_key_faults(settings: Settings) -> Faults:
             )
 
 
+def keys_missing(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The keys that are not given, and what to do: on PostgreSQL no file keeps made ones."""
+    what = "nodes on PostgreSQL share it, so it must be given, the same to each; make one with:"
+    if not settings.jwt_secret and not settings.jwt_asymmetric:
+        yield "jwt_secret", f"{what} openssl rand -hex 32"
+    if not settings.secrets_key:
+        yield "secrets_key", f"{what} openssl rand -base64 32"
+
+
 def _of_pair(settings: Settings) -> Faults:
     algorithm = settings.jwt_algorithm
     if not settings.jwt_public_key:

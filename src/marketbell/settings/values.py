@@ -27,6 +27,10 @@ _SIZE_UNITS: Final = {
     "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30,
 }  # fmt: skip
 _AMOUNT: Final = re.compile(r"(\d{1,15})\s*([A-Za-z]*)")
+_POSTGRESQL: Final = ("postgresql://", "postgres://")
+_PASSWORD: Final = re.compile(r"(://[^:/?#]*):.*@", re.DOTALL)
+"""To the last @: a password that should have been escaped is hidden whole."""
+_QUERY_PASSWORD: Final = re.compile(r"(?i)([?&](?:ssl)?password=)[^&#]*")
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 
@@ -43,7 +47,7 @@ class Setting(msgspec.Struct, frozen=True):
     """
 
     kind: str
-    """How a value is written: text, number, count, flag, duration, size, words, networks, file, secret, secrets, pem, secret pem."""
+    """How a value is written: text, database, number, count, flag, duration, size, words, networks, file, secret, secrets, pem, secret pem."""
     purpose: str
     """What it is for, as one or two sentences."""
     low: float | None = None
@@ -77,8 +81,8 @@ class Setting(msgspec.Struct, frozen=True):
 
     def show(self, value: object) -> str:
         """A value in the form in which a person writes it; secrets are never shown."""
-        if self.kind in {"secret", "secrets", "secret pem", "pem"}:
-            return "(secret)" if value else ""
+        if self.kind in _GUARDED:
+            return _GUARDED[self.kind](value)
         if self.kind == "duration" and isinstance(value, int | float):
             return show_duration(int(value))
         if self.kind == "size" and isinstance(value, int | float):
@@ -134,23 +138,16 @@ def read_size(raw: object) -> int:
     return int(found[1]) * unit
 
 
-def sqlite_file(url: str) -> Path:
-    """The file of `sqlite:///FILE` (relative) or `sqlite:////FULL/PATH`. Raises BadValueError."""
-    prefix = "sqlite:///"
-    if url.startswith(("postgresql://", "postgres://")):
-        raise BadValueError(
-            "names PostgreSQL, which this version cannot use yet; write sqlite:///FILE"
-        )
-    if not url.startswith(prefix):
-        raise BadValueError(f"{url!r} is not a database; write sqlite:///FILE")
-    name = url.removeprefix(prefix)
-    if not name or name.endswith("/") or "?" in name or "\0" in name:
-        raise BadValueError(f"{url!r} names no file; write sqlite:///FILE")
-    if name.startswith(":memory:"):
-        raise BadValueError(
-            "a database in memory would lose what was accepted; write sqlite:///FILE"
-        )
-    return Path(name)
+def on_postgresql(url: str) -> bool:
+    """Whether an address names PostgreSQL."""
+    return url.startswith(_POSTGRESQL)
+
+
+def shown_address(url: str) -> str:
+    """An address without the passwords in it."""
+    if url.startswith("sqlite:"):
+        return url
+    return _QUERY_PASSWORD.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
 
 
 def show_duration(millis: int) -> str:
@@ -167,6 +164,10 @@ def show_size(size: int) -> str:
         if size and size % unit == 0:
             return f"{size // unit}{name}"
     return f"{size}B"
+
+
+def _masked(value: object) -> str:
+    return "(secret)" if value else ""
 
 
 def _text(raw: object, wanted: str) -> str:
@@ -277,8 +278,15 @@ def read_key(secret: bytes) -> bytes:
     return key
 
 
+_GUARDED: Final[dict[str, Callable[[object], str]]] = {
+    **dict.fromkeys(("secret", "secrets", "secret pem", "pem"), _masked),
+    "database": lambda value: shown_address(str(value)),
+}
+"""How those are shown that are, or may hold, secrets."""
+
 _READERS: Final[dict[str, Callable[[object], object]]] = {
     "text": _read_text,
+    "database": _read_text,
     "count": _read_count,
     "number": _read_number,
     "flag": _read_flag,

@@ -1,0 +1,62 @@
+"""Who is to have which slots: even shares, and as few moves as can be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeAlias
+
+Owners: TypeAlias = Sequence[int | None]
+"""By slot, the node that has it; None where nobody does, or one that is lost."""
+
+
+def shares(owners: Owners, workers: Collection[int]) -> Mapping[int, int]:
+    """
+    How many slots each worker is to have: all of them together, and none more than one above another.
+
+    Those that have most already get the one more, so that fewest slots move; every node that sees
+    the same works out the same.
+    """
+    if not workers:
+        return {}
+    had = dict.fromkeys(workers, 0)
+    for owner in owners:
+        if owner is not None and owner in had:
+            had[owner] += 1
+    least, more = divmod(len(owners), len(had))
+    by_wealth = sorted(had, key=lambda node: (-had[node], node))
+    return {node: least + (place < more) for place, node in enumerate(by_wealth)}
+
+
+def to_give(
+    owners: Owners, workers: Collection[int], me: int, giving: Collection[int] = ()
+) -> frozenset[int]:
+    """
+    The slots that `me` has above its share; all of them if it is no worker any more.
+
+    Those that it is giving up already are taken first, then the highest.
+    """
+    mine = [slot for slot, owner in enumerate(owners) if owner == me]
+    over = len(mine) - shares(owners, workers).get(me, 0)
+    if over <= 0:
+        return frozenset()
+    begun = set(giving)
+    mine.sort(key=lambda slot: (slot not in begun, -slot))
+    return frozenset(mine[:over])
+
+
+def to_take(owners: Owners, workers: Collection[int], me: int) -> tuple[int, ...]:
+    """
+    The free slots that `me` is to take: as many as its share lacks, if there are so many.
+
+    Nodes that see the same take different ones.
+    """
+    free = [slot for slot, owner in enumerate(owners) if owner is None]
+    if not free or me not in workers:
+        return ()
+    begin = 0
+    for node, share in sorted(shares(owners, workers).items()):
+        lacks = max(0, share - sum(1 for owner in owners if owner == node))
+        if node == me:
+            return tuple(free[begin : begin + lacks])
+        begin += lacks
+    return ()

@@ -1,0 +1,290 @@
+"""Nodes come, go, freeze and wake, and no slot is ever served by two of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+import pytest
+
+from marketbell.delivery.membership import Membership, Terms
+from marketbell.delivery.tenure import Tenure
+from marketbell.errors import UnavailableError
+from marketbell.model import SLOTS
+from marketbell.store.nodes import PostgresNodes
+from marketbell.store.nodes_plane import NodeDraft, Seen
+from marketbell.store.postgresql import PostgresOptions
+
+LEASE = 300
+TERMS = Terms(lease=LEASE, heartbeat=40, claim_lease=60_000)
+
+
+class Freezing(PostgresNodes):
+    """Nodes whose calls hang, before they are made or before their answer is seen, while frozen."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(PostgresOptions(url=url), lease=LEASE)
+        self.going = asyncio.Event()
+        self.going.set()
+
+    async def beat(self, node_id: int, *, leaving: bool, skew: int) -> Seen:
+        await self.going.wait()
+        seen = await super().beat(node_id, leaving=leaving, skew=skew)
+        await self.going.wait()
+        return seen
+
+    async def take(self, node_id: int, fences: Mapping[int, int]) -> dict[int, int]:
+        await self.going.wait()
+        taken = await super().take(node_id, fences)
+        await self.going.wait()
+        return taken
+
+
+class Member:
+    """A node with requests under way in its slots."""
+
+    def __init__(self, world: World, nodes: Freezing) -> None:
+        self.world = world
+        self.nodes = nodes
+        self.tenure = Tenure(time.monotonic)
+        self.under_way: Counter[int] = Counter()
+        self.lost_claims: list[int] = []
+        self.membership: Membership
+
+    async def join(self, role: str = "all") -> None:
+        draft = NodeDraft(name="n", role=role, version="1", lease=LEASE)
+        made = await self.nodes.register(draft)
+        self.membership = Membership(
+            self.nodes,
+            draft,
+            made,
+            tenure=self.tenure,
+            serving=self,
+            terms=TERMS,
+            monotonic=time.monotonic,
+            lose_claims=self.lose_claims,
+            on_freed=self.world.ring,
+        )
+        await self.membership.start()
+
+    async def leave(self) -> None:
+        self.membership.leave()
+        async with asyncio.timeout(5):
+            while self.tenure.slots or self.under_way:
+                await self.world.passed()
+        await self.membership.stop()
+        await self.nodes.aclose()
+
+    @property
+    def frozen(self) -> bool:
+        return not self.nodes.going.is_set()
+
+    # -- Serving
+
+    def lose(self, slots: Collection[int]) -> None:
+        assert self.tenure.slots.isdisjoint(slots)
+
+    def gain(self, slots: Collection[int]) -> None:
+        pass
+
+    def settle(self, slots: Collection[int]) -> frozenset[int]:
+        return frozenset(slot for slot in slots if self.under_way[slot])
+
+    async def lose_claims(self, slots: Collection[int]) -> int:
+        self.lost_claims += slots
+        return 0
+
+
+class World:
+    """Members on one database, and what is checked at every step."""
+
+    def __init__(self, url: str, seed: int) -> None:
+        self.url = url
+        self.chance = random.Random(seed)
+        self.members: list[Member] = []
+        self.served: Counter[int] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def join(self, role: str = "all") -> Member:
+        member = Member(self, Freezing(self.url))
+        await member.join(role)
+        self.members.append(member)
+        return member
+
+    def ring(self) -> None:
+        for member in self.members:
+            member.membership.ring()
+
+    async def passed(self, seconds: float = 0.002) -> None:
+        """Let a moment pass, in which requests begin and end."""
+        self.check()
+        for member in self.members:
+            if not member.frozen and (slots := member.tenure.slots):
+                slot = self.chance.choice(tuple(slots))
+                task = asyncio.create_task(self.request(member, slot))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        await asyncio.sleep(seconds)
+
+    async def request(self, member: Member, slot: int) -> None:
+        for other in self.members:
+            if other is not member and not other.frozen:
+                assert not other.under_way[slot], f"slot {slot} is served by two"
+        member.under_way[slot] += 1
+        self.served[slot] += 1
+        await asyncio.sleep(self.chance.random() * 0.02)
+        member.under_way[slot] -= 1
+        member.under_way += Counter()
+
+    def check(self) -> None:
+        owned = [member.tenure.slots for member in self.members]
+        assert sum(map(len, owned)) == len(frozenset().union(*owned)), "a slot has two owners"
+
+    async def until_even(self, count: int) -> None:
+        """Wait until so many members share all slots."""
+        async with asyncio.timeout(5):
+            while True:
+                shares = [len(member.tenure.slots) for member in self.members]
+                some = [share for share in shares if share]
+                if sum(some) == SLOTS and len(some) == count and max(some) - min(some) <= 1:
+                    return
+                await self.passed()
+
+    async def end(self) -> None:
+        for member in self.members:
+            member.nodes.going.set()
+        for member in list(self.members):
+            await member.leave()
+        if self._tasks:
+            await asyncio.gather(*self._tasks)
+
+
+@pytest.mark.parametrize("seed", [1])
+async def test_no_slot_has_two_owners_whoever_comes_goes_or_freezes(
+    migrated_url: str, seed: int
+) -> None:
+    world = World(migrated_url, seed)
+    chance = world.chance
+    await world.join()
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        for _ in range(chance.randint(5, 60)):
+            await world.passed()
+        what = chance.random()
+        if what < 0.35 and len(world.members) < 5:
+            await world.join()
+        elif what < 0.55 and len(world.members) > 1:
+            member = chance.choice(world.members)
+            if not member.frozen:
+                await member.leave()
+                world.members.remove(member)
+        elif what < 0.8:
+            chance.choice(world.members).nodes.going.clear()
+        else:
+            for member in world.members:
+                member.nodes.going.set()
+    for member in world.members:
+        member.nodes.going.set()
+    await world.until_even(len(world.members))
+    await world.end()
+    assert sum(world.served.values()) > 500
+
+
+async def test_a_joining_node_gets_its_share_and_a_slot_waits_for_what_is_under_way(
+    migrated_url: str,
+) -> None:
+    world = World(migrated_url, 3)
+    first = await world.join()
+    assert len(first.tenure.slots) == SLOTS
+    busy = max(first.tenure.slots)  # the highest are given up
+    first.under_way[busy] = 1
+    second = await world.join()
+    async with asyncio.timeout(5):
+        while len(second.tenure.slots) < SLOTS // 2 - 1:
+            world.check()
+            await second.membership.look()
+    assert busy not in first.tenure.slots | second.tenure.slots
+    del first.under_way[busy]
+    await world.until_even(2)
+    assert busy in second.tenure.slots
+    assert set(second.lost_claims) == second.tenure.slots  # whatever was left there is lost
+    await world.end()
+
+
+async def test_an_api_node_has_no_slots(migrated_url: str) -> None:
+    world = World(migrated_url, 4)
+    api = await world.join("api")
+    assert not api.tenure.slots
+    worker = await world.join("worker")
+    assert len(worker.tenure.slots) == SLOTS
+    assert len(list(api.membership.alive)) == 1
+    await api.membership.look()
+    assert len(list(api.membership.alive)) == 2
+    await world.end()
+
+
+async def test_a_node_that_was_away_keeps_what_nobody_took_by_new_fences(migrated_url: str) -> None:
+    world = World(migrated_url, 5)
+    only = await world.join()
+    only.lost_claims.clear()
+    only.nodes.going.clear()
+    await asyncio.sleep(LEASE / 1000)
+    assert not only.tenure.slots
+    assert not only.tenure.holds
+    only.nodes.going.set()
+    await world.until_even(1)
+    assert only.lost_claims == []  # its own claims are good still
+    await world.end()
+
+
+async def test_nodes_that_were_all_away_take_nothing_from_one_another(migrated_url: str) -> None:
+    world = World(migrated_url, 6)
+    members = [await world.join() for _ in range(3)]
+    await world.until_even(3)
+    before = [member.tenure.slots for member in members]
+    for member in members:
+        member.lost_claims.clear()
+        member.nodes.going.clear()
+    await asyncio.sleep(3 * LEASE / 1000)  # as if the database had been away
+    for member in members:
+        member.nodes.going.set()
+        await asyncio.sleep(0.03)
+    await world.until_even(3)
+    assert [member.tenure.slots for member in members] == before
+    assert not any(member.lost_claims for member in members)
+    await world.end()
+
+
+async def test_a_node_that_was_forgotten_joins_anew(migrated_url: str) -> None:
+    world = World(migrated_url, 7)
+    only = await world.join()
+    before = only.membership.node_id
+    await only.nodes.leave(before)  # as whoever joins does with one that was away for an hour
+    await only.membership.look()
+    assert not only.tenure.slots
+    await world.until_even(1)
+    assert only.membership.node_id != before
+    assert only.tenure.node_id == only.membership.node_id
+    await world.end()
+
+
+async def test_slots_whose_claims_cannot_be_lost_yet_are_not_served(migrated_url: str) -> None:
+    world = World(migrated_url, 8)
+    member = Member(world, Freezing(migrated_url))
+    failing = True
+
+    async def lose_claims(_slots: Collection[int]) -> int:
+        if failing:
+            raise UnavailableError("The store is away.")
+        return 0
+
+    member.lose_claims = lose_claims  # type: ignore[assignment]
+    await member.join()
+    world.members.append(member)
+    assert not member.tenure.slots
+    failing = False
+    await world.until_even(1)
+    await world.end()
