@@ -90,7 +90,7 @@ class Crowd:
     def __init__(self, deliveries: int, lanes: int) -> None:
         self.connection = apsw.Connection(":memory:")
         keep_plans(self.connection)
-        migrate(self.connection, now=NOW)
+        migrate(self.connection)
         self.transaction = SqliteTransaction(
             self.connection, Marks(SqliteTransaction(self.connection), NOW)
         )

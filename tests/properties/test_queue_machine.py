@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Awaitable
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -21,6 +18,7 @@ from hypothesis.stateful import (
     multiple,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
 from marketbell.model import Claim, DeliveryState, Endpoint, Outcome, Verdict
@@ -32,23 +30,21 @@ from marketbell.store.base import (
     Publication,
     Published,
     Result,
+    Store,
 )
-from marketbell.store.sealing import Box
-from marketbell.store.sqlite import SqliteOptions
-from marketbell.store.sqlite_store import SqliteStore, WriterLimits
 from marketbell.testing import FakeClock
 from marketbell.testing.clock import START
 from marketbell.testing.stores import ORGANIZATION, Scene
-from support.opened import SECRETS_KEY, after_a_crash
+from support.postgres import PostgresServer
 from support.queue_checks import (
     check_attempts,
     check_deliveries,
     check_ends,
     check_lanes,
     lanes,
-    rows,
 )
 from support.queue_model import Pair, QueueModel
+from support.queue_stores import OneFile, QueueStores, ThreeNodes
 
 T = TypeVar("T")
 
@@ -74,15 +70,12 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.folder = Path(tempfile.mkdtemp(prefix="marketbell-machine-"))
-        self.path = self.folder / "marketbell.db"
         self.clock = FakeClock(still=True)
         self.leases_now = self.clock.now()
         self.model = QueueModel()
         self.second_look: dict[int, int] = {}
-        self.opened = 0
         self.endpoints: list[Endpoint] = []
-        self.store = self.open()
+        self.stores = self.open()
 
     def run(self, work: Awaitable[T]) -> T:
         async def wait() -> T:
@@ -90,16 +83,13 @@ class QueueMachine(RuleBasedStateMachine):
 
         return self.runner.run(wait())
 
-    def open(self) -> SqliteStore:
-        async def open_it() -> SqliteStore:
-            return SqliteStore(
-                SqliteOptions(path=self.path),
-                Box([SECRETS_KEY]),
-                self.clock,
-                WriterLimits(wait_s=30.0, lost_claims=LOST_MAX),
-            )
+    def open(self) -> QueueStores:
+        """What it is done to."""
+        return OneFile(self.run, self.clock, LOST_MAX)
 
-        return self.run(open_it())
+    @property
+    def store(self) -> Store:
+        return self.stores.store
 
     @property
     def scene(self) -> Scene:
@@ -175,7 +165,7 @@ class QueueMachine(RuleBasedStateMachine):
         names = [endpoint.id for endpoint in self.endpoints] if by_name else []
         visited = set(names) | {
             endpoint_id
-            for endpoint_id, (next_at, _held) in lanes(self.path).items()
+            for endpoint_id, (next_at, _held) in lanes(self.stores.rows).items()
             if next_at is not None and next_at <= now
         }
         request = ClaimRequest(
@@ -250,7 +240,7 @@ class QueueMachine(RuleBasedStateMachine):
     def resend_it(self, pair: Pair) -> None:
         message_id, endpoint_id = pair
         endpoint = next(known for known in self.endpoints if known.id == endpoint_id)
-        found = rows(self.path, "select public_id from message where id = ?", (message_id,))
+        found = self.stores.rows(f"select public_id from message where id = {message_id}")
         now, application_id = self.clock.now(), self.application.id
         self.run(self.store.resend(application_id, found[0][0], endpoint.public_id, now=now))
         self.model.resend(pair, now)
@@ -286,7 +276,7 @@ class QueueMachine(RuleBasedStateMachine):
     def prune(self) -> None:
         pruned = self.run(self.store.prune(AGES, now=self.clock.now(), limit=500))
         left = {
-            tuple(row) for row in rows(self.path, "select message_id, endpoint_id from delivery")
+            tuple(row) for row in self.stores.rows("select message_id, endpoint_id from delivery")
         }
         # Of deleted endpoints some may be left for the next round; nothing else may go.
         assert pruned.cancelled == self.model.cancel_deleted(but=left)
@@ -303,30 +293,26 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(crash=st.booleans())
     def restart(self, crash: bool) -> None:
-        self.opened += 1
-        copy = after_a_crash(self.path, self.folder / str(self.opened)) if crash else self.path
-        self.run(self.store.aclose())
-        self.path = copy
-        self.store = self.open()
-        assert self.store.lost_at_open == self.model.lose(self.clock.now(), None, LOST_MAX)
+        lost = self.stores.restart(crash)
+        if lost is not None:
+            assert lost == self.model.lose(self.clock.now(), None, LOST_MAX)
 
     # -- what always holds --------------------------------------------------------------
 
     @invariant()
     def the_store_holds_what_it_should(self) -> None:
-        check_deliveries(self.path, self.model)
-        check_ends(self.path, self.model)
-        check_attempts(self.path, self.model)
-        check_lanes(self.path, self.model, self.second_look)
+        check_deliveries(self.stores.rows, self.model)
+        check_ends(self.stores.rows, self.model)
+        check_attempts(self.stores.rows, self.model)
+        check_lanes(self.stores.rows, self.model, self.second_look)
 
     def teardown(self) -> None:
         try:
             if self.endpoints:
                 self.deliver_the_rest()
         finally:
-            self.run(self.store.aclose())
+            self.stores.close()
             self.runner.close()
-            shutil.rmtree(self.folder)
 
     def deliver_the_rest(self) -> None:
         """Once receivers answer and nobody stands in the way, all that is left is delivered."""
@@ -349,6 +335,17 @@ class QueueMachine(RuleBasedStateMachine):
             assert duty.endpoint_id not in self.model.deleted
 
 
+class NodesMachine(QueueMachine):
+    """The same with three nodes on one PostgreSQL, who take turns."""
+
+    server: PostgresServer
+    template: str
+
+    def open(self) -> QueueStores:
+        """See QueueMachine.open."""
+        return ThreeNodes(self.run, self.clock, LOST_MAX, self.server, self.template)
+
+
 class LongerQueueMachine(QueueMachine):
     """The same, for a night."""
 
@@ -358,3 +355,24 @@ TestQueue.settings = settings(max_examples=60, stateful_step_count=40, deadline=
 
 TestQueueForLonger = pytest.mark.slow(LongerQueueMachine.TestCase)
 TestQueueForLonger.settings = settings(max_examples=1_500, stateful_step_count=60, deadline=None)
+
+
+@pytest.fixture
+def nodes_machine(postgres: PostgresServer, migrated_template: str) -> type[NodesMachine]:
+    """The machine on this server."""
+    names = {"server": postgres, "template": migrated_template}
+    return type("NodesMachine", (NodesMachine,), names)
+
+
+def test_the_queue_of_three_nodes(nodes_machine: type[NodesMachine]) -> None:
+    run_state_machine_as_test(
+        nodes_machine, settings=settings(max_examples=5, stateful_step_count=40, deadline=None)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7_200)
+def test_the_queue_of_three_nodes_for_longer(nodes_machine: type[NodesMachine]) -> None:
+    run_state_machine_as_test(
+        nodes_machine, settings=settings(max_examples=400, stateful_step_count=60, deadline=None)
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from marketbell.errors import MarketbellError
 from marketbell.ids import ATTEMPT, new_id
@@ -28,12 +28,14 @@ _SQL = statements("queue")
 
 _log = logging.getLogger(__name__)
 
-_LANES_AT_ONCE = 200
-_LOST_AT_ONCE = 500
-_SECOND_LOOK_MS = 1000
+LANES_AT_ONCE: Final = 200
+LOST_AT_ONCE: Final = 500
+SECOND_LOOK_MS: Final = 1000
 """When a lane that had more than its room is looked at again, should nobody ask for it before."""
-_UNREADABLE_MS = 60_000
+UNREADABLE_MS: Final = 60_000
 """When an endpoint that could not be read is tried again."""
+LOST_REASON: Final = "claim lost: the request may or may not have been sent"
+"""What the attempt of a claim says whose lease has run out."""
 
 Lookup = Callable[[Transaction, int], tuple[Application, Endpoint]]
 
@@ -41,20 +43,20 @@ Lookup = Callable[[Transaction, int], tuple[Application, Endpoint]]
 def claim(transaction: Transaction, request: ClaimRequest, endpoint: Lookup) -> Claimed:
     """One claim, as `Queue.claim` promises it."""
     leases_now = request.now if request.leases_now is None else request.leases_now
-    ended = transaction.rows(_SQL["leases_ended"], {"now": leases_now, "limit": _LOST_AT_ONCE})
+    ended = transaction.rows(_SQL["leases_ended"], {"now": leases_now, "limit": LOST_AT_ONCE})
     lost = _end_leases(transaction, ended, request.now, request.lost_max)
     taking = _Taking(transaction, request, endpoint)
     for endpoint_id in request.lanes:
         taking.visit(endpoint_id)
     if not taking.full():
-        due = transaction.rows(_SQL["lanes_due"], {"now": request.now, "limit": _LANES_AT_ONCE})
+        due = transaction.rows(_SQL["lanes_due"], {"now": request.now, "limit": LANES_AT_ONCE})
         for row in due:
             taking.visit(row[0])  # type: ignore[arg-type]
             if taking.full():
                 break
     next_row = transaction.row(_SQL["lane_next_at"])
     next_at: Any = next_row[0] if next_row else None
-    if lost == _LOST_AT_ONCE:  # there may be more
+    if lost == LOST_AT_ONCE:  # there may be more
         next_at = request.now
     return Claimed(
         claims=tuple(taking.claims),
@@ -69,16 +71,16 @@ def lose_all(transaction: Transaction, now: Instant, lost_max: int) -> int:
     """Turn every claim into a lost one; for the moment at which none can be alive."""
     total = 0
     while True:
-        found = transaction.rows(_SQL["leases_all"], {"limit": _LOST_AT_ONCE})
+        found = transaction.rows(_SQL["leases_all"], {"limit": LOST_AT_ONCE})
         total += _end_leases(transaction, found, now, lost_max)
-        if len(found) < _LOST_AT_ONCE:
+        if len(found) < LOST_AT_ONCE:
             return total
 
 
 def release(transaction: Transaction, claims: Sequence[Claim]) -> None:
     """Give claims back: due as before."""
     lanes: dict[int, Instant] = {}
-    for given in claims:
+    for given in sorted(claims, key=lambda one: (one.message.id, one.endpoint_id)):
         changed = transaction.change(
             _SQL["delivery_release"],
             {
@@ -140,12 +142,12 @@ class _Taking:
         if room > 0:
             due, more = self._due(endpoint_id, room)
             if due and not self._can_read(endpoint_id, revision):
-                self._set_lane(endpoint_id, request.now + _UNREADABLE_MS)
+                self._set_lane(endpoint_id, request.now + UNREADABLE_MS)
                 return
             self._take(endpoint_id, revision, due)
         if more:
             self.backlog.add(endpoint_id)
-            self._set_lane(endpoint_id, request.now + _SECOND_LOOK_MS)
+            self._set_lane(endpoint_id, request.now + SECOND_LOOK_MS)
             return
         next_row: Any = self._transaction.row(
             _SQL["delivery_next_due"], {"endpoint_id": endpoint_id}
@@ -237,7 +239,7 @@ def _end_leases(transaction: Transaction, rows: Sequence[Any], now: Instant, los
                 trigger,
                 Outcome.UNKNOWN.value,
                 0,
-                "claim lost: the request may or may not have been sent",
+                LOST_REASON,
                 None,
                 "",
                 "",

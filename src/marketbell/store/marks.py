@@ -39,6 +39,11 @@ def buckets(auto: bool, now: Instant) -> list[int]:
     return [2 * (first - back) + 1 for back in range(_NAMED_BUCKETS)]
 
 
+def bucket(auto: bool, now: Instant) -> int:
+    """The present one of them."""
+    return 2 * (now // _AUTO_BUCKET_MS) if auto else 2 * (now // _NAMED_BUCKET_MS) + 1
+
+
 class Marks:
     """
     The marks of one database; lives with its writing connection.

@@ -1,23 +1,38 @@
-"""PostgreSQL: one connection used from one thread, and what its errors mean."""
+"""PostgreSQL: one connection used from one thread."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+import socket
+import time
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import asyncpg
-import msgspec
 import uvloop
 
 from marketbell.errors import StoreError, UnavailableError
+from marketbell.model import Millis
+from marketbell.store.postgresql_errors import LOST, store_error
 from marketbell.store.resource import StoreOptions
 
 T = TypeVar("T")
 
-_SPARE_S: Final = 5.0
+_SPARE_S: Final = 2.0
 """How much longer than the server may take for a statement its answer is waited for."""
+_TRANSACTION_S: Final = 30.0
+"""How long a transaction may take, however many statements it has."""
+_PAUSES_S: Final = (0.05, 1.0)
+"""How long after a refused connection the next one is asked for: at first, and at most."""
+_ALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000),
+)
+"""A machine that is gone without a word is noticed within ten seconds, on idle connections too."""
+_WARM_S: Final = 1.0
+"""So long after an answer a connection is taken to be there still."""
 _PIECE: Final = 50
 """Rows of a query that are fetched at once where not all may be wanted."""
 
@@ -34,8 +49,27 @@ class PostgresOptions(StoreOptions, frozen=True, kw_only=True):
     connect_s: float = 5.0
     statement_s: float = 10.0
     """How long one statement may run, and wait for a lock."""
+    late_s: float = 60.0
+    """How much later than a message was accepted its transaction may begin, and it is still followed."""
+    exact_below: Millis = 7 * 86_400_000
+    """Shorter ages are kept to the millisecond, row by row; longer ones to the day, at once."""
     node_number: int = 0
-    """This node's own among those that write; see `keys.TimedKeys`."""
+    """This node's own among those that write, from 0 to 511; each of its writers has keys of its own."""
+
+
+READING: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_sort": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "max_parallel_workers_per_gather": "0",
+}
+"""
+For connections that read: each query goes along an index, row by row, and stops when it has enough.
+
+So its cost is that of its page whatever the figures say that a plan would else be chosen by.
+"""
 
 
 class Connection:
@@ -45,7 +79,9 @@ class Connection:
     It is opened by the first transaction, and anew after it was lost.
     """
 
-    def __init__(self, options: PostgresOptions, *, name: str) -> None:
+    def __init__(
+        self, options: PostgresOptions, *, name: str, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._options = options
         self._loop = uvloop.new_event_loop()
         self._settings = {
@@ -54,29 +90,74 @@ class Connection:
             "lock_timeout": str(int(options.statement_s * 1000)),
             "idle_in_transaction_session_timeout": "30000",
             "jit": "off",
+            **(settings or {}),
         }
         self._name = name
         self._open: asyncpg.Connection | None = None
-        self._transaction: Any = None
+        self._ends_by = 0.0
+        """When the transaction's time is over, by the monotonic clock."""
+        self._silent = False
+        """Whether it was dropped because no answer came in time."""
+        self._refusal: StoreError | None = None
+        """Why there was no connection when it was last asked for."""
+        self._ask_again_at = 0.0
+        self._pause_s = 0.0
+        self._answered_at = 0.0
+        self.queries = 0
+        """How often an answer was waited for."""
+
+    @property
+    def warm(self) -> bool:
+        """Whether a statement may be sent at once: it has answered just now, and is the same one to the server."""
+        return (
+            self._open is not None
+            and not self._options.pooled
+            and not self._open.is_closed()
+            and time.monotonic() - self._answered_at < _WARM_S
+        )
 
     def begin(self, *, read_only: bool = False) -> None:
-        """Begin a transaction; a read-only one sees one snapshot."""
+        """
+        Begin a transaction; a read-only one sees one snapshot.
+
+        Raises UnavailableError if there is no connection to be had, at once if that was found
+        out just now. One that was lost while nothing happened on it is not noticed by the caller.
+        """
+        spare_s = max(_TRANSACTION_S, self._options.statement_s + _SPARE_S)
+        self._ends_by = time.monotonic() + spare_s
+        self._silent = False
         self._wait(self._begin(read_only))
 
     def commit(self) -> None:
-        """Make it durable."""
-        transaction, self._transaction = self._transaction, None
-        self._wait(transaction.commit())
+        """Make it durable. Whatever it raises but an error of severity ERROR, it may have been kept."""
+        # No cancelling: a server that waits for its replica would say that it has committed.
+        tag = self._wait(self._live.execute("commit"))
+        if tag != "COMMIT":
+            raise asyncpg.InFailedSQLTransactionError("the transaction had failed before")
 
     def roll_back(self) -> None:
         """Undo it, if the connection is still there."""
-        transaction, self._transaction = self._transaction, None
-        if transaction is None or self._open is None or self._open.is_closed():
+        if self._open is None or self._open.is_closed():
             return
         try:
-            self._wait(transaction.rollback())
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            self._wait(self._live.execute("rollback"))
+        except (asyncpg.PostgresError, *LOST):
+            self.drop()
+
+    def drop(self) -> None:
+        """Leave the connection as it is; the next transaction opens another one."""
+        if self._open is not None:
             self._open.terminate()
+
+    def alone(self, text: str, values: Sequence[Any]) -> list[Any]:
+        """
+        The rows of a statement that is a transaction of its own, on a connection that is warm.
+
+        Whatever it raises but an error of severity ERROR, it may have been kept.
+        """
+        self._ends_by = time.monotonic() + _TRANSACTION_S
+        self._silent = False
+        return self._wait(self._live.fetch(text, *values))
 
     def fetch(self, text: str, values: Sequence[Any]) -> list[Any]:
         """The rows of a statement."""
@@ -120,24 +201,65 @@ class Connection:
         return self._open
 
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self._loop.run_until_complete(coroutine)
+        """
+        What it gives, or the connection is dropped when its time is over.
+
+        The server is not asked to cancel anything: over a network that is stalled that would be
+        waited for too, and the server bounds its statements by itself.
+        """
+        own_s = self._options.statement_s + _SPARE_S
+        limit_s = max(0.0, min(own_s, self._ends_by - time.monotonic()))
+        timer = self._loop.call_later(limit_s, self._give_up)
+        self.queries += 1
+        try:
+            answer = self._loop.run_until_complete(coroutine)
+            self._answered_at = time.monotonic()
+            return answer
+        except (asyncpg.PostgresError, *LOST) as error:
+            if self._silent:
+                raise TimeoutError("It does not answer.") from error
+            raise
+        finally:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        self._silent = True
+        self.drop()
 
     async def _cursor(self, text: str, values: Sequence[Any]) -> Any:
         return await self._live.cursor(text, *values)
 
     async def _begin(self, read_only: bool) -> None:
-        connection = self._open
-        if connection is None or connection.is_closed():
-            connection = self._open = await self._connect()
-        if read_only:
-            transaction = connection.transaction(isolation="repeatable_read", readonly=True)
-        else:
-            transaction = connection.transaction()
-        self._transaction = transaction
-        await transaction.start()
+        text = "begin isolation level repeatable read read only" if read_only else "begin"
         if self._options.pooled:
             settings = (f"set local {name} = {value}" for name, value in self._settings.items())
-            await connection.execute("; ".join(settings))
+            text = "; ".join((text, *settings))
+        connection = self._open
+        if connection is not None and not connection.is_closed():
+            try:
+                await connection.execute(text)
+            except (*LOST, asyncpg.OperatorInterventionError):
+                if self._silent:
+                    raise
+                self.drop()  # it was lost since the last transaction: nothing of this one was
+            else:
+                return
+        connection = self._open = await self._reconnect()
+        await connection.execute(text)
+
+    async def _reconnect(self) -> asyncpg.Connection:
+        """A new connection; not asked for again and again of a server that gives none."""
+        if self._refusal is not None and time.monotonic() < self._ask_again_at:
+            raise UnavailableError(self._refusal.detail)
+        try:
+            connection = await self._connect()
+        except (asyncpg.PostgresError, *LOST) as error:
+            self._pause_s = min(_PAUSES_S[1], 2 * self._pause_s or _PAUSES_S[0])
+            self._ask_again_at = time.monotonic() + self._pause_s
+            self._refusal = store_error(error)
+            raise self._refusal from error
+        self._refusal, self._pause_s = None, 0.0
+        return connection
 
     async def _connect(self) -> asyncpg.Connection:
         options = self._options
@@ -145,7 +267,6 @@ class Connection:
         connection: asyncpg.Connection = await asyncpg.connect(
             options.url,
             timeout=options.connect_s,
-            command_timeout=options.statement_s + _SPARE_S,
             statement_cache_size=0 if pooled else 1_000,
             max_cached_statement_lifetime=0,
             server_settings={
@@ -153,6 +274,11 @@ class Connection:
                 **({} if pooled else self._settings),
             },
         )
+        own: Any = connection
+        peer = own._transport.get_extra_info("socket")  # noqa: SLF001 - nothing public gives it
+        if peer is not None and peer.family != socket.AF_UNIX:
+            for level, option, value in _ALIVE:
+                peer.setsockopt(level, option, value)
         return connection
 
 
@@ -167,55 +293,3 @@ class Cursor:
         """The next rows; none when there are no more."""
         rows: list[Any] = self._connection._wait(self._cursor.fetch(_PIECE))  # noqa: SLF001
         return rows
-
-
-LOST: Final = (
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    OSError,
-    TimeoutError,
-)
-"""The connection is gone, or does not answer."""
-
-AGAIN: Final = (
-    asyncpg.SerializationError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.UniqueViolationError,
-)
-"""
-Another transaction was in the way; the same one will do when it is run again. Where two make the
-same thing at once, the second finds what the first made.
-"""
-
-DATA_FAULTS: Final = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.StatementTooComplexError,
-    TypeError,
-    ValueError,
-    OverflowError,
-)
-"""A row was refused: one of the works is to blame."""
-
-
-def store_error(error: BaseException) -> StoreError:
-    """What a database error means to a caller."""
-    if isinstance(error, asyncpg.DiskFullError):
-        return UnavailableError("The database's disk is full; nothing was kept.")
-    if isinstance(error, asyncpg.TooManyConnectionsError):
-        return UnavailableError("The database has no connection left; nothing was kept.")
-    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-        return UnavailableError("The database is read-only, perhaps a replica; nothing was kept.")
-    if isinstance(error, (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)):
-        return UnavailableError("The database took too long; nothing was kept.")
-    if isinstance(error, (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)):
-        return UnavailableError(f"The database does not let us in: {error}.")
-    if isinstance(error, LOST):
-        return UnavailableError(f"The database cannot be reached: {said(error)}")
-    return UnavailableError(f"The database failed: {said(error)}")
-
-
-def said(error: BaseException) -> str:
-    """An error's own words as a sentence, or its kind if it has none."""
-    words = str(error) or type(error).__name__
-    return f"{words.rstrip('.')}."

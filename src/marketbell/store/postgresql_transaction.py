@@ -1,47 +1,32 @@
-"""Transactions on PostgreSQL: the writer's, run again where others were in the way, and the readers'."""
+"""Transactions on PostgreSQL: the writer's, and the readers with their connections."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 
-from marketbell.errors import OutcomeUnknownError, StoreError, UnavailableError
-from marketbell.store import keys
-from marketbell.store.base import Announced
-from marketbell.store.batch import DataFault, Effect, Work
-from marketbell.store.keys import TimedKeys
+from marketbell.errors import StoreError, UnavailableError
 from marketbell.store.marks import Marks
-from marketbell.store.postgresql import (
-    AGAIN,
-    DATA_FAULTS,
-    LOST,
-    Connection,
-    PostgresOptions,
-    store_error,
-)
-from marketbell.store.publishing import Publisher, PublishWork
-from marketbell.store.recording import RecordWork, record
-from marketbell.store.shared_marks import SharedMarks
+from marketbell.store.postgresql import READING, Connection, PostgresOptions
+from marketbell.store.postgresql_errors import LOST, store_error
+from marketbell.store.publishing import Publisher
 from marketbell.store.statements import Statement, statements
 from marketbell.store.transaction import Row, Transaction, Values
 
 T = TypeVar("T")
 
-_SQL = statements("queue")
-
-_TRIES: Final = 8
-"""How often a transaction is run before others are taken to be in its way for good."""
-_KEY: Final = re.compile(r"= \((\d+)\)")
+_HOT = statements("hot")
 
 
 class PostgresTransaction(Transaction):
     """A transaction on a connection of PostgreSQL's."""
+
+    timed_keys = True
 
     def __init__(
         self,
@@ -115,122 +100,62 @@ class PostgresTransaction(Transaction):
         self._changed += 1
         return found[0]  # type: ignore[no-any-return]
 
+    def lock_keys(self, pairs: Collection[tuple[int, bytes]]) -> None:
+        """See Transaction.lock_keys."""
+        if pairs:
+            endpoint_ids, order_keys = zip(*pairs, strict=True)
+            values: Any = {"endpoint_ids": list(endpoint_ids), "order_keys": list(order_keys)}
+            self.rows(_HOT["keys_lock"], values)
 
-class PostgresExecutor:
-    """
-    Runs a group commit on a connection of its own, opened anew after it was lost.
-
-    Changes of the control plane are made one transaction at a time over all nodes (`alone`): their
-    logic was written for one writer.
-    """
-
-    def __init__(self, options: PostgresOptions, *, name: str, alone: bool) -> None:
-        self._connection = Connection(options, name=name)
-        self._alone = alone
-        self._schema = options.schema
-        self._marks = SharedMarks()
-        self._publisher = Publisher(TimedKeys(options.node_number), options.payload_retention)
-
-    def commit(self, works: Sequence[Work]) -> list[Announced]:
-        """Results first, then publications, then everything else in order of arrival."""
-        failed: asyncpg.PostgresError | None = None
-        for _ in range(_TRIES):
-            try:
-                return self._commit(works)
-            except AGAIN as error:
-                if isinstance(error, asyncpg.UniqueViolationError) and isinstance(failed, type(error)):
-                    raise DataFault(str(error)) from error
-                failed = error
-            except asyncpg.CheckViolationError as error:
-                if not self._add_partitions(error):
-                    raise DataFault(str(error)) from error
-                failed = error
-            except DATA_FAULTS as error:
-                raise DataFault(str(error)) from error
-        raise store_error(failed or TimeoutError()) from failed
-
-    def close(self) -> None:
-        """Close the connection, after the writer has ended."""
-        self._connection.close()
-
-    def _commit(self, works: Sequence[Work]) -> list[Announced]:
-        connection = self._connection
-        transaction = PostgresTransaction(connection, self._marks, self._publisher)
-        try:
-            connection.begin()
-            if self._alone:
-                transaction.rows(_SQL["control_lock"], {"schema": self._schema})
-            self._run(transaction, works)
-        except BaseException as error:
-            connection.roll_back()
-            if isinstance(error, (*AGAIN, *DATA_FAULTS)):
-                raise
-            if isinstance(error, (asyncpg.PostgresError, *LOST)):
-                raise store_error(error) from error
-            raise
-        try:
-            connection.commit()
-        except (asyncpg.PostgresConnectionError, asyncpg.PostgresSystemError) as error:
-            raise OutcomeUnknownError(f"The commit's answer was lost: {error}.") from error
-        except asyncpg.PostgresError as error:  # the server has answered that it was not kept
-            connection.roll_back()
-            if isinstance(error, (*AGAIN, *DATA_FAULTS)):
-                raise
-            raise store_error(error) from error
-        except LOST as error:
-            raise OutcomeUnknownError(f"The commit's answer was lost: {error}.") from error
-        return transaction.changes
-
-    def _run(self, transaction: Transaction, works: Sequence[Work]) -> None:
-        results = [work for work in works if isinstance(work, RecordWork)]
-        if results:
-            record(transaction, results)
-        publications = [work for work in works if isinstance(work, PublishWork)]
-        if publications:
-            self._publisher.keep(transaction, publications)
-        for work in works:
-            if isinstance(work, Effect):
-                work.run(transaction)
-        if transaction.tally:
-            transaction.change(_SQL["tally_insert"], (transaction.tally.text(),))
-
-    def _add_partitions(self, error: asyncpg.CheckViolationError) -> bool:
-        """Make the partitions of a row that had none; whether that was what was missing."""
-        found = _KEY.search(error.detail or "")
-        if error.constraint_name is not None or found is None:
-            return False
-        try:
-            self._connection.begin()
-            self._connection.fetch(
-                _SQL["partitions_add"].postgresql.text, (keys.day(int(found[1])),)
-            )
-            self._connection.commit()
-        except (asyncpg.PostgresError, *LOST) as wrong:
-            self._connection.roll_back()
-            raise store_error(wrong) from wrong
-        return True
+    def place(self, message_id: int) -> int:
+        """See Transaction.place: by the order in which the keys were locked, whoever made the message."""
+        found = self.row(_HOT["place_next"])
+        return found[0]  # type: ignore[index, return-value]
 
 
 class Readers:
     """Connections that only read, one to a thread, each query in a snapshot of its own."""
 
-    def __init__(self, options: PostgresOptions) -> None:
+    def __init__(self, options: PostgresOptions, *, wait_s: float) -> None:
         self._options = options
+        self._wait_s = wait_s
         self._local = threading.local()
         self._connections: list[Connection] = []
         self._pool = ThreadPoolExecutor(options.readers, thread_name_prefix="marketbell-reader")
         self._closed = False
 
     async def run(self, query: Callable[[Transaction], T]) -> T:
-        """Run a query on a reader's thread. UnavailableError if the database cannot be read."""
+        """
+        Run a query on a reader's thread.
+
+        Raises UnavailableError if the database cannot be read, or no thread is free in time.
+        """
         if self._closed:
             raise UnavailableError("The store is closed.")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._query, query)
+        running = self._pool.submit(self._query, query)
+        late = False
+
+        def withdraw() -> None:
+            # One that has begun stays: it ends by the limits of its connection.
+            nonlocal late
+            late = running.cancel()
+
+        timer = asyncio.get_running_loop().call_later(self._wait_s, withdraw)
+        try:
+            return await asyncio.wrap_future(running)
+        except asyncio.CancelledError:
+            if late:
+                raise UnavailableError("The database is too slow. Try again.") from None
+            raise
+        finally:
+            timer.cancel()
 
     def _query(self, query: Callable[[Transaction], T]) -> T:
         connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = Connection(self._options, name="reader")
+            connection = self._local.connection = Connection(
+                self._options, name="reader", settings=READING
+            )
             self._connections.append(connection)
         try:
             connection.begin(read_only=True)

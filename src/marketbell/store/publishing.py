@@ -8,17 +8,24 @@ from typing import Final, cast
 
 import msgspec
 
-from marketbell.errors import ConflictError, MarketbellError, NotFoundError, StaleError
+from marketbell.errors import (
+    ConflictError,
+    MarketbellError,
+    NotFoundError,
+    StaleError,
+    TakenError,
+)
 from marketbell.model import NEVER, Claim, Instant, Message, Millis, Trigger
-from marketbell.store.base import Idempotency, Publication, Published
+from marketbell.store.base import Idempotency, OutboxKey, Publication, Published
 from marketbell.store.keys import Keys
 from marketbell.store.marks import Mark, used_with_another_body
-from marketbell.store.rows import encode_headers, encode_names, message_of
+from marketbell.store.rows import encode_headers, encode_names, keys_of, message_of
 from marketbell.store.statements import statements
 from marketbell.store.tally import BORN
 from marketbell.store.transaction import Row, Transaction
 
 _SQL = statements("queue")
+_OUTBOX = statements("outbox")
 
 _SCHEDULED: Final = Trigger.SCHEDULED.value
 _ENDPOINT: Final = 1
@@ -116,9 +123,18 @@ class _Keeping:
         self._deliveries: list[Row] = []
         self._made: list[tuple[Idempotency, Instant, Mark]] = []
         self._lanes: dict[int, int] = {}
+        self._taken: set[Row] = set()
+        self._relayed: list[OutboxKey] = []
 
     def look_up(self, publications: Sequence[Publication]) -> None:
-        """Find what earlier requests left under the keys of all these, in one query per bucket."""
+        """
+        Find what earlier requests left under the keys of all these, in one query per bucket.
+
+        Rows of the outbox are locked, or left to whoever has them.
+        """
+        keys = [publication.outbox for publication in publications if publication.outbox]
+        if keys:
+            self._taken.update(self._transaction.rows(_OUTBOX["outbox_take"], keys_of(keys)))
         for auto in (True, False):
             asked = [
                 (publication.idempotency.key, publication.message.created_at)
@@ -135,6 +151,9 @@ class _Keeping:
     def judge(self, publication: Publication) -> Published | MarketbellError:
         """What becomes of one publication; what is to be written is put by."""
         message = publication.message
+        outbox = publication.outbox
+        if outbox is not None and outbox not in self._taken:
+            return TakenError("Another node has this row of the outbox.")
         mark = publication.idempotency
         if mark is not None:
             repeated = self._repeated(mark)
@@ -171,6 +190,9 @@ class _Keeping:
             self._aimed.append((kept.id,))
         if kept.payload_expires_at != kept.created_at + self._payload_retention:
             self._expiries.append((kept.payload_expires_at, kept.id))
+        if outbox is not None:
+            self._taken.discard(outbox)
+            self._relayed.append(outbox)
         return Published(message=kept, claims=tuple(self._bear(publication, kept)))
 
     def write(self) -> None:
@@ -188,6 +210,8 @@ class _Keeping:
             transaction.tally.add_each(cast("list[tuple[int, Instant]]", born), BORN)
         if self._made:
             transaction.marks.put(transaction, self._made)
+        if self._relayed:
+            transaction.change(_OUTBOX["outbox_delete"], keys_of(self._relayed))
         for endpoint_id, due_at in sorted(self._lanes.items()):
             transaction.change(_SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at})
 
@@ -263,7 +287,7 @@ class _Keeping:
                     born_at,
                     _SCHEDULED,
                     birth.order_key,
-                    message.id,
+                    message.id if birth.order_key is None else self._transaction.place(message.id),
                 )
             )
 
@@ -272,6 +296,7 @@ class _Keeping:
         if pair in self._busy_keys:
             return True
         self._busy_keys.add(pair)
+        self._transaction.lock_keys([pair])
         busy = self._transaction.row(
             _SQL["order_key_busy"], {"endpoint_id": endpoint_id, "order_key": order_key}
         )

@@ -71,12 +71,7 @@ def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
             again.append((verdict.due_at, message_id, endpoint_id, claim.claim_number))
         if verdict.hold_until:
             holds[endpoint_id] = max(holds.get(endpoint_id, 0), verdict.hold_until)
-        if (
-            state is _FAILED
-            or claim.order_key is not None
-            or claim.trigger is _MANUAL
-            or claim.attempt_count >= _MAY_BE_NEWS
-        ):
+        if is_special(result):
             special.append(result)
     if delivered:
         _deliver(transaction, delivered)
@@ -85,7 +80,7 @@ def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
         for endpoint_id, due_at in waiting:
             lanes[endpoint_id] = min(lanes.get(endpoint_id, NEVER), due_at)
     for result in special:
-        _fail_and_unblock(transaction, result)
+        follow_up(transaction, result)
     for endpoint_id, due_at in sorted(lanes.items()):
         transaction.change(_SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at})
     for endpoint_id, until in sorted(holds.items()):
@@ -181,6 +176,7 @@ def _finish(transaction: Transaction, row: Row, *, accepted_at: Instant) -> None
 
 def go_on(transaction: Transaction, endpoint_id: int, order_key: bytes) -> None:
     """Let the first unfinished delivery of a key have its turn, unless the key waits for a failed one."""
+    transaction.lock_keys([(endpoint_id, order_key)])
     row: Any = transaction.row(
         _SQL["order_next"], {"endpoint_id": endpoint_id, "order_key": order_key}
     )
@@ -195,7 +191,19 @@ def go_on(transaction: Transaction, endpoint_id: int, order_key: bytes) -> None:
     transaction.change(_SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at - NEVER})
 
 
-def _fail_and_unblock(transaction: Transaction, result: Result) -> None:
+def is_special(result: Result) -> bool:
+    """Whether more may follow from an attempt than that its delivery has ended or is due again."""
+    verdict, claim = result.verdict, result.claim
+    return verdict is not None and (
+        verdict.state is _FAILED
+        or claim.order_key is not None
+        or claim.trigger is _MANUAL
+        or claim.attempt_count >= _MAY_BE_NEWS
+    )
+
+
+def follow_up(transaction: Transaction, result: Result) -> None:
+    """What follows from an attempt for its key and for operators, and from the last failure at all."""
     claim, verdict = result.claim, result.verdict
     if verdict is None:
         return

@@ -4,22 +4,32 @@
 -- One change of the control plane at a time, over all nodes; until the transaction ends.
 select pg_advisory_xact_lock(hashtextextended('marketbell control ' || :schema::text, 0));
 
+-- name: read_only
+-- Whether nothing can be written here, as on a replica.
+select current_setting('transaction_read_only')::boolean;
+
 -- name: partitions_add
 -- Make the partitions of one day of history, unless they are there.
 select add_partitions(:day::bigint);
 
 -- name: marks_find
--- Earlier requests with one of these keys, in any of these buckets.
+-- Earlier requests with one of these keys, of this bucket or a later one.
 select key, body, message_id, answer from idempotency
-where bucket = any (:buckets::bigint[]) and key = any (:keys::bytea[]);
+where key = any (:keys::bytea[]) and bucket >= :bucket::bigint;
 
 -- name: mark_keep
--- Mark a request as made.
-insert into idempotency (bucket, key, body, message_id, answer) values (?, ?, ?, ?, ?);
+-- Mark a request as made; nothing comes back if another one is marked under its key.
+insert into idempotency as i (bucket, key, body, message_id, answer) values (?, ?, ?, ?, ?)
+on conflict (key) do update set bucket = excluded.bucket, body = excluded.body,
+  message_id = excluded.message_id, answer = excluded.answer
+  where i.bucket < first_bucket(excluded.bucket)
+returning key;
 
 -- name: application_revision
--- The revision that a fan-out must have been matched at.
-select revision from application where id = :application_id and deleted_at is null;
+-- The revision that a fan-out must have been matched at; see Subscribers.revision.
+select a.revision + coalesce(
+  (select t.revision from event_type_revision t where t.organization = a.organization), 0)
+from application a where a.id = :application_id and a.deleted_at is null;
 
 -- name: event_id_taken
 -- Whether the application has a message with this eventId.
@@ -67,8 +77,9 @@ or exists (
 
 -- name: lane_lower
 -- A lane has something to send at that time, if it had nothing earlier; never before its hold ends.
-update lane set next_at = greatest(held_until, :due_at)
-where endpoint_id = :endpoint_id and (next_at is null or next_at > greatest(held_until, :due_at));
+-- Its row is locked whatever it says, so that whoever is emptying it ends before, or begins after.
+update lane set next_at = least(next_at, greatest(held_until, :due_at::bigint))
+where endpoint_id = :endpoint_id;
 
 -- name: leases_ended
 -- Claims whose lease has run out, oldest first.
@@ -140,16 +151,6 @@ select coalesce(max(id), 0) from attempt;
 -- name: attempt_kept
 -- The number of an attempt that is kept.
 select id from attempt where public_id = :public_id;
-
--- name: attempt_insert
--- Keep an attempt; one that was kept before stays as it is.
-insert into attempt (id, public_id, message_id, endpoint_id, claim_number, number, trigger,
-  outcome, status_code, reason, response, url, address, started_at, duration)
-select greatest($13::bigint + $14::bigint - 1577836800000, 0) << 22 | nextval('key_tail'),
-  $1::text, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::text, $7::text, $8::bigint, $9::text,
-  $10::bytea, $11::text, $12::text, $13::bigint, $14::bigint
-where not exists (select 1 from attempt where public_id = $1)
-returning public_id;
 
 -- name: delivery_delivered
 -- Success is absorbing: whichever claim brought it, the delivery leaves the queue.

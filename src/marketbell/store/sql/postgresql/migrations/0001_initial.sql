@@ -1,3 +1,4 @@
+-- migrate: before
 -- The first schema: configuration, the queue, history, and all that stands around them.
 --
 -- Numbers are bigint and yes or no is 1 or 0, so that rows are those of the embedded database. Keys
@@ -90,6 +91,12 @@ create table event_type (
   primary key (organization, name)
 );
 
+-- How often an organization's event types have changed.
+create table event_type_revision (
+  organization text collate "C" primary key,
+  revision bigint not null
+);
+
 -- the queue -------------------------------------------------------------------------------
 
 -- One row per endpoint: when it next has something to send, never earlier than held_until.
@@ -99,6 +106,10 @@ create table lane (
   next_at bigint,
   held_until bigint not null default 0,
   failing_since bigint
+) with (
+  -- A new time is a new row, and finds room beside the old one.
+  fillfactor = 70, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.05,
+  autovacuum_vacuum_cost_delay = 0
 );
 create index lane_next on lane (next_at) where next_at is not null;
 create index lane_failing on lane (failing_since) where failing_since is not null;
@@ -115,13 +126,19 @@ create table delivery (
   born_at bigint not null,
   trigger text collate "C" not null,
   order_key bytea,
+  -- Its turn among those of its key, taken while the key was locked.
   place bigint not null,
   primary key (message_id, endpoint_id)
+) with (
+  -- Every row dies young: what is dead is swept often, so that claims do not step over it.
+  autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0.01,
+  autovacuum_vacuum_insert_threshold = -1, autovacuum_vacuum_cost_delay = 0,
+  autovacuum_analyze_threshold = 50000
 );
 create index delivery_due on delivery (endpoint_id, due_at) where state = 'pending';
 create index delivery_leased on delivery (due_at) where state = 'sending';
 create index delivery_order on delivery (endpoint_id, order_key, place) where order_key is not null;
-create index delivery_parked on delivery (lost_count)
+create index delivery_parked on delivery (lost_count, message_id, endpoint_id)
   where lost_count > 0 and due_at >= 4611686018427387904;
 
 -- Keys of an endpoint that wait for a failed delivery to be resolved.
@@ -133,15 +150,20 @@ create table held_key (
 );
 create index held_key_message on held_key (message_id);
 
--- Once-only marks of POSTs, in buckets of time that are deleted whole.
+-- Once-only marks of POSTs, in buckets of time that are deleted whole. A key stands here once,
+-- whichever bucket it is in: of two nodes that are given it at once, one on either side of a
+-- bucket's end, the second is refused by the index.
 create table idempotency (
+  key bytea primary key,
   bucket bigint not null,
-  key bytea not null,
   body bytea not null,
   message_id bigint,
-  answer bytea,
-  primary key (bucket, key)
+  answer bytea
+) with (
+  autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_scale_factor = 0.05,
+  autovacuum_vacuum_insert_threshold = -1, autovacuum_vacuum_cost_delay = 0
 );
+create index idempotency_bucket on idempotency (bucket);
 
 -- history ---------------------------------------------------------------------------------
 
@@ -161,6 +183,7 @@ create table message (
 ) partition by range (id);
 create index message_public_id on message (public_id);
 create index message_application on message (application_id, id);
+create index message_type on message (application_id, event_type, id);
 
 -- eventIds that are taken: a unique index of a partitioned table must hold its key.
 create table message_event_id (
@@ -182,6 +205,14 @@ create table payload_expiry (
   message_id bigint not null,
   primary key (expires_at, message_id)
 );
+create index payload_expiry_message on payload_expiry (message_id);
+
+-- The words of payloads, and `#` and the application's key; noted behind the writing.
+create table payload_text (
+  message_id bigint primary key,
+  words text[] collate "C" not null
+) partition by range (message_id);
+create index payload_text_words on payload_text using gin (words);
 
 create table attempt (
   id bigint primary key,
@@ -307,14 +338,13 @@ create index portal_session_expiry on portal_session (expires_at);
 
 -- What searches and figures stand on, beside the lists' own indexes.
 
--- Messages by event type (`e` and the name), channel (`c`) and tag (`t`), within their application.
--- Written behind, many at once and sorted: as an index of the table it would cost a publish a tenth.
+-- Messages by channel (`c` and the name) and tag (`t`), within their application; most have none.
 create table message_label (
   application_id bigint not null,
   label text collate "C" not null,
   message_id bigint not null,
   primary key (application_id, label, message_id)
-);
+) partition by range (message_id);
 
 -- Attempts that were not accepted, and the few that were with another status than 2xx: of one
 -- endpoint, and of all.
@@ -334,7 +364,8 @@ create index finished_undelivered on finished_delivery (endpoint_id, message_id)
 create table tally (
   id bigint generated by default as identity primary key,
   counts text collate "C" not null
-);
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+  autovacuum_vacuum_insert_threshold = -1);
 
 -- Deliveries by the hour in which their message was accepted; attempts by the hour in which they
 -- were begun.
@@ -348,7 +379,7 @@ create table endpoint_hour (
   accepted bigint not null,
   refused bigint not null,
   primary key (hour, endpoint_id)
-);
+) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 
 -- followers -----------------------------------------------------------------------------
 
@@ -394,7 +425,7 @@ create table task (
   updated_at bigint not null
 );
 create index task_organization on task (organization, id);
-create index task_due on task (due_at) where status = 'running';
+create index task_due on task (due_at, id) where status = 'running';
 create index task_running on task (organization) where status = 'running';
 create index task_ended on task (updated_at) where status <> 'running';
 
@@ -466,20 +497,145 @@ create index credential_application on credential (application_id);
 
 -- partitions ------------------------------------------------------------------------------
 
--- The numbers that stand below the millisecond in keys that the database gives.
-create sequence key_tail minvalue 0 maxvalue 4194303 cycle cache 1;
-
--- Make the partitions of one day of history, counted from 1970-01-01, unless they are there.
-create function add_partitions(day bigint) returns void language plpgsql as $$
+-- Make the partitions of one day of history, counted from 1970-01-01, unless they are there. They
+-- are made apart and then attached, which waits for nobody who reads or writes; and their rows are
+-- frozen when they are first vacuumed, for hardly any of them changes. They belong to the schema's
+-- owner, whoever asks for them.
+create function add_partitions(day bigint) returns void
+language plpgsql security definer set search_path from current as $$
 declare
   parent text;
+  child text;
   low bigint := (day * 86400000 - 1577836800000) << 22;
   high bigint := ((day + 1) * 86400000 - 1577836800000) << 22;
 begin
-  foreach parent in array array['message', 'payload', 'attempt', 'finished_delivery'] loop
-    execute format('create table if not exists %I partition of %I for values from (%s) to (%s)',
-      parent || '_' || to_char(timestamp '1970-01-01' + day * interval '1 day', 'YYYYMMDD'),
-      parent, low, high);
+  perform pg_advisory_xact_lock(hashtextextended('marketbell partitions ' || current_schema(), 0));
+  foreach parent in array array['message', 'message_label', 'payload', 'payload_text', 'attempt',
+      'finished_delivery'] loop
+    child := parent || '_' || to_char(timestamp '1970-01-01' + day * interval '1 day', 'YYYYMMDD');
+    continue when to_regclass(quote_ident(child)) is not null;
+    execute format('create table %I (like %I including all) with (autovacuum_freeze_min_age = 0)',
+      child, parent);
+    execute format('alter table %I attach partition %I for values from (%s) to (%s)',
+      parent, child, low, high);
   end loop;
 end
 $$;
+
+-- Drop one day's partitions of some tables, if asked only when nothing needs what is in them: no
+-- unfinished delivery, no key that waits, no payload with a time of its own. Says `dropped` and
+-- about how many rows of the first table, `needed`, or `busy` if it would have had to wait for
+-- others, who then would have had others wait. Once the tables are locked nobody is left who has
+-- seen a payload there and is about to need it.
+create function drop_partitions(parents text[], needs boolean, day bigint, now bigint,
+  out verdict text, out about bigint)
+language plpgsql security definer set search_path from current as $$
+declare
+  parent text;
+  child text;
+  suffix text := to_char(timestamp '1970-01-01' + day * interval '1 day', 'YYYYMMDD');
+  low bigint := (day * 86400000 - 1577836800000) << 22;
+  high bigint := ((day + 1) * 86400000 - 1577836800000) << 22;
+  patience text := current_setting('lock_timeout');
+begin
+  about := 0;
+  if needs and payloads_needed(low, high, now) then
+    verdict := 'needed';
+    return;
+  end if;
+  if exists (
+      select 1 from pg_locks l join pg_stat_activity a on a.pid = l.pid
+      where l.locktype = 'relation' and l.database = (
+          select oid from pg_database where datname = current_database())
+        and l.relation in (select to_regclass(quote_ident(p)) from unnest(parents) as t (p))
+        and l.pid <> pg_backend_pid() and a.xact_start < clock_timestamp() - interval '1 second') then
+    verdict := 'busy';
+    return;
+  end if;
+  begin
+    perform set_config('lock_timeout', '100ms', true);
+    foreach parent in array parents loop
+      execute format('lock table only %I in access exclusive mode', parent);
+    end loop;
+    if needs and payloads_needed(low, high, now) then
+      raise lock_not_available;
+    end if;
+    select c.reltuples into about from pg_class c
+    where c.oid = to_regclass(quote_ident(parents[1] || '_' || suffix));
+    about := coalesce(about, 0);
+    if about < 0 then
+      execute format('select count(*) from %I', parents[1] || '_' || suffix) into about;
+    end if;
+    foreach parent in array parents loop
+      execute format('drop table if exists %I', parent || '_' || suffix);
+    end loop;
+    perform set_config('lock_timeout', patience, true);
+  exception when lock_not_available then
+    verdict := 'busy';
+    about := 0;
+    return;
+  end;
+  verdict := 'dropped';
+end
+$$;
+
+-- Whether a payload of a range of keys is needed.
+create function payloads_needed(low bigint, high bigint, now bigint) returns boolean
+language sql stable as $$
+  select exists (select 1 from delivery d where d.message_id >= low and d.message_id < high)
+    or exists (select 1 from held_key h where h.message_id >= low and h.message_id < high)
+    or exists (select 1 from payload_expiry x
+      where x.message_id >= low and x.message_id < high and x.expires_at > now)
+$$;
+
+-- What goes with single rows of history; with whole partitions goes the rest.
+
+create function note_labels() returns trigger language plpgsql as $$
+begin
+  insert into message_label (application_id, label, message_id)
+  select new.application_id, 'c' || c.name, new.id
+  from jsonb_array_elements_text(coalesce(new.channels, '[]')::jsonb) as c (name)
+  union
+  select new.application_id, 't' || t.name, new.id
+  from jsonb_array_elements_text(coalesce(new.tags, '[]')::jsonb) as t (name);
+  return null;
+end
+$$;
+create trigger message_labelled after insert on message
+  for each row when (new.channels is not null or new.tags is not null)
+  execute function note_labels();
+
+create function forget_labels() returns trigger language plpgsql as $$
+begin
+  delete from message_label l where l.application_id = old.application_id and l.message_id = old.id
+    and l.label in (
+      select 'c' || c.name
+      from jsonb_array_elements_text(coalesce(old.channels, '[]')::jsonb) as c (name)
+      union
+      select 't' || t.name
+      from jsonb_array_elements_text(coalesce(old.tags, '[]')::jsonb) as t (name));
+  return null;
+end
+$$;
+create trigger message_unlabelled after delete on message
+  for each row when (old.channels is not null or old.tags is not null)
+  execute function forget_labels();
+
+create function forget_event_id() returns trigger language plpgsql as $$
+begin
+  delete from message_event_id
+  where application_id = old.application_id and event_id = old.event_id;
+  return null;
+end
+$$;
+create trigger message_unnamed after delete on message
+  for each row when (old.event_id is not null) execute function forget_event_id();
+
+create function forget_words() returns trigger language plpgsql as $$
+begin
+  delete from payload_text where message_id = old.message_id;
+  return null;
+end
+$$;
+create trigger payload_forgotten after delete on payload
+  for each row execute function forget_words();
