@@ -67,7 +67,7 @@ async def test_a_page_of_an_applications_attempts_reads_a_few_of_each_endpoint(
 def test_sums_that_another_step_has_kept_are_not_kept_again(tmp_path: Path) -> None:
     """Also when the keys of what was added up are given anew."""
     with open_writer(SqliteOptions(path=tmp_path / "m.db")) as connection:
-        migrate(connection, now=START)
+        migrate(connection)
         transaction = SqliteTransaction(connection)
 
         def delivered() -> int:

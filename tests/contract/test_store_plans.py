@@ -105,7 +105,7 @@ class Filled:
     def __init__(self) -> None:
         self.connection = apsw.Connection(":memory:")
         keep_plans(self.connection)
-        migrate(self.connection, now=START)
+        migrate(self.connection)
         self.transaction = SqliteTransaction(
             self.connection, Marks(SqliteTransaction(self.connection), START)
         )
@@ -211,7 +211,7 @@ def test_a_join_is_planned_once(database_file: Path) -> None:
     """Planning takes twenty times as long as running, and SQLite's default is to do it each time."""
     options = SqliteOptions(path=database_file)
     connection = open_writer(options)
-    migrate(connection, now=START)
+    migrate(connection)
     asked = 0
 
     def authorize(*_of: object) -> int:

@@ -80,7 +80,9 @@ async def test_a_message_takes_with_it_all_that_is_left(scene: Scene, database_f
         assert count(database_file, table) == left, table
 
 
-async def test_message_keys_are_never_used_twice(store: Store, scene: Scene) -> None:
+async def test_message_keys_are_never_used_twice(
+    store: Store, scene: Scene, database_file: Path
+) -> None:
     """The last message stays, else a restart would give its key to another."""
     application = await scene.application()
     last = [(await scene.publish(application)).message for _ in range(3)][-1]

@@ -6,7 +6,15 @@ import pytest
 
 from marketbell.errors import NotFoundError
 from marketbell.model import DeliveryState
-from marketbell.store.base import Ages, EndpointDraft, MessageFilter, Page, Pruned, Store
+from marketbell.store.base import (
+    Ages,
+    EndpointDraft,
+    MessageFilter,
+    Page,
+    Pruned,
+    Store,
+    Waiting,
+)
 from marketbell.store.walk import ROUND_MS
 from marketbell.testing.clock import START
 from marketbell.testing.stores import Scene
@@ -49,6 +57,9 @@ async def test_what_a_paused_endpoint_waits_for_stays(store: Store, scene: Scene
     await last_message(scene)
     assert await scene.prune(AGES) == Pruned()
     assert (await store.message(application.id, message.public_id)).payload
+    since = START + 10 * DAY
+    assert await store.waiting(AGES, now=since - 1) == Waiting(deliveries=0, keys=0, since=None)
+    assert await store.waiting(AGES, now=since) == Waiting(deliveries=1, keys=0, since=since)
 
 
 async def test_what_a_disabled_endpoint_waits_for_is_cancelled_with_its_payload(
@@ -96,6 +107,8 @@ async def test_a_held_key_keeps_the_payload_that_resolves_it(store: Store, scene
     scene.pass_time(60 * DAY)
     await last_message(scene)
     assert await scene.prune(AGES) == Pruned(attempts=1)
+    waiting = Waiting(deliveries=1, keys=1, since=START + 10 * DAY)
+    assert await store.waiting(AGES, now=scene.now) == waiting
     await store.resend(application.id, first.public_id, endpoint.public_id, now=scene.now)
     (claim,) = await scene.claim()
     await scene.record(claim)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import apsw
@@ -14,12 +13,9 @@ from marketbell.control.rekeying import Rekeyed, rekey
 from marketbell.errors import LimitReachedError, UnavailableError
 from marketbell.model import SigningKey
 from marketbell.store.base import ClaimRequest, Idempotency, Once, Repeated, Sealed, Store
-from marketbell.store.sealing import Box
-from marketbell.store.sqlite import SqliteOptions
-from marketbell.store.sqlite_store import SqliteStore, WriterLimits
-from marketbell.testing import FakeClock
 from marketbell.testing.clock import START
 from marketbell.testing.stores import Scene
+from support.grounds import Ground
 
 HOUR = 3_600_000
 
@@ -156,15 +152,11 @@ async def test_so_many_secrets_sign_at_a_time(store: Store, scene: Scene) -> Non
 
 
 async def test_a_secret_can_be_rotated_though_its_key_was_lost(
-    scene: Scene, store: Store, database_file: Path
+    ground: Ground,
 ) -> None:
-    application = await scene.application()
-    endpoint = await scene.endpoint(application)
-    await store.aclose()
-    other = SqliteStore(
-        SqliteOptions(path=database_file), Box([b"o" * 32]), FakeClock(), WriterLimits()
-    )
-    try:
+    async with ground.opened() as store:
+        application, endpoint = await Scene(store).seller()
+    async with ground.opened(secrets_key=b"o" * 32) as other:
         with pytest.raises(UnavailableError, match="not among the secrets keys"):
             await other.endpoint(application.id, endpoint.public_id)
         new = SigningKey(kind="v1", secret=b"n" * 32)
@@ -172,8 +164,6 @@ async def test_a_secret_can_be_rotated_though_its_key_was_lost(
             application.id, endpoint.public_id, new, overlap_until=START, secrets_max=2, now=START
         )
         assert (await other.endpoint(application.id, endpoint.public_id)).secrets == (new,)
-    finally:
-        await other.aclose()
 
 
 async def test_a_rotation_to_the_current_secret_changes_nothing(store: Store, scene: Scene) -> None:
@@ -217,19 +207,13 @@ async def test_a_repeated_rotation_happens_once(store: Store, scene: Scene) -> N
 OLD, NEW = bytes(range(32)), b"n" * 32
 
 
-@contextlib.asynccontextmanager
-async def opened(file: Path, *keys: bytes) -> AsyncIterator[SqliteStore]:
-    """A store on that file with these secrets keys."""
-    store = SqliteStore(SqliteOptions(path=file), Box(keys), FakeClock(), WriterLimits())
-    try:
-        yield store
-    finally:
-        await store.aclose()
+def opened(ground: Ground, key: bytes, *old: bytes) -> AbstractAsyncContextManager[Store]:
+    """A store with these secrets keys."""
+    return ground.opened(secrets_key=key, old_keys=old)
 
 
-async def test_after_a_walk_the_old_key_is_not_needed(tmp_path: Path) -> None:
-    file = tmp_path / "marketbell.db"
-    async with opened(file, OLD) as store:
+async def test_after_a_walk_the_old_key_is_not_needed(ground: Ground) -> None:
+    async with opened(ground, OLD) as store:
         scene = Scene(store)
         application = await scene.application()
         before = [
@@ -240,10 +224,10 @@ async def test_after_a_walk_the_old_key_is_not_needed(tmp_path: Path) -> None:
         ]
         for user in ("anna", "bob", "a b"):
             await store.create_credential(application.id, "ovoko", user, b"x", now=scene.now)
-    async with opened(file, NEW, OLD) as store:
+    async with opened(ground, NEW, OLD) as store:
         assert await rekey(store, step=2) == Rekeyed(resealed=13, unreadable=0)
         assert await rekey(store, step=2) == Rekeyed(resealed=0, unreadable=0)
-    async with opened(file, NEW) as store:
+    async with opened(ground, NEW) as store:
         for endpoint in before:
             assert await store.endpoint(application.id, endpoint.public_id) == endpoint
         assert {one.user for one in await store.credentials(application.id)} == {
@@ -254,30 +238,28 @@ async def test_after_a_walk_the_old_key_is_not_needed(tmp_path: Path) -> None:
         assert (await store.credential("ovoko", "a b")).secret == b"x"
 
 
-async def test_a_walk_that_is_broken_off_leaves_all_readable(tmp_path: Path) -> None:
-    file = tmp_path / "marketbell.db"
-    async with opened(file, OLD) as store:
+async def test_a_walk_that_is_broken_off_leaves_all_readable(ground: Ground) -> None:
+    async with opened(ground, OLD) as store:
         scene = Scene(store)
         application = await scene.application()
         before = [await scene.endpoint(application, headers=(("A", "b"),)) for _ in range(4)]
-    async with opened(file, NEW, OLD) as store:
+    async with opened(ground, NEW, OLD) as store:
         step = await store.reseal(Sealed.SECRETS, after=0, limit=2)
         assert (step.resealed, step.done) == (2, False)
-    async with opened(file, NEW, OLD) as store:
+    async with opened(ground, NEW, OLD) as store:
         for endpoint in before:
             assert await store.endpoint(application.id, endpoint.public_id) == endpoint
         fresh = await Scene(store).endpoint(application)
         assert (await rekey(store)).resealed == 6
-    async with opened(file, NEW) as store:
+    async with opened(ground, NEW) as store:
         for endpoint in (*before, fresh):
             assert await store.endpoint(application.id, endpoint.public_id) == endpoint
 
 
-async def test_what_no_key_opens_is_counted_and_left(tmp_path: Path) -> None:
-    file = tmp_path / "marketbell.db"
-    async with opened(file, b"lost" * 8) as store:
+async def test_what_no_key_opens_is_counted_and_left(ground: Ground) -> None:
+    async with opened(ground, b"lost" * 8) as store:
         application, endpoint = await Scene(store).seller()
-    async with opened(file, NEW, OLD) as store:
+    async with opened(ground, NEW, OLD) as store:
         assert await rekey(store) == Rekeyed(resealed=0, unreadable=1)
-    async with opened(file, b"lost" * 8) as store:
+    async with opened(ground, b"lost" * 8) as store:
         assert await store.endpoint(application.id, endpoint.public_id) == endpoint

@@ -13,10 +13,10 @@ from marketbell.model import Application, Endpoint, Instant
 from marketbell.store import task_steps
 from marketbell.store.base import ParkedPlace, Step, Store
 from marketbell.store.resending import make_due
-from marketbell.store.sqlite_store import SqliteStore
 from marketbell.testing import FakeClock
 from marketbell.testing.stores import ORGANIZATION, Scene
-from support.opened import after_a_crash, opened
+from support.grounds import Ground
+from support.opened import opened
 from support.tasks import again, begin, failed, manual, run, step
 
 SECOND = 1_000
@@ -68,9 +68,7 @@ async def story(scene: Scene) -> tuple[Application, Endpoint, list[int]]:
     return application, endpoint, wanted
 
 
-async def finish(
-    store: SqliteStore, now: Instant, before: Callable[[], None] = lambda: None
-) -> None:
+async def finish(store: Store, now: Instant, before: Callable[[], None] = lambda: None) -> None:
     """Run every task to its end; `before` is called between any two transactions."""
     scene = Scene(store, now=now)
     while True:
@@ -82,21 +80,20 @@ async def finish(
         assert await step(scene, task)
 
 
-async def outcome(store: SqliteStore, public_id: str, now: Instant) -> tuple[object, ...]:
+async def outcome(store: Store, public_id: str, now: Instant) -> tuple[object, ...]:
     """What the task says of itself, and what it has made due."""
     task = await store.task(ORGANIZATION, public_id)
     made = await manual(Scene(store, now=now))
     return (task.status, task.position, task.looked, task.made, task.skipped, tuple(made))
 
 
-async def test_a_crash_between_any_two_steps_loses_and_repeats_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
-    crashes: list[Path] = []
+async def test_a_crash_between_any_two_steps_loses_and_repeats_nothing(ground: Ground) -> None:
+    crashes: list[Ground] = []
 
     def crash() -> None:
-        crashes.append(after_a_crash(path, tmp_path / f"crash-{len(crashes)}"))
+        crashes.append(ground.after_a_crash())
 
-    async with opened(path) as store:
+    async with ground.opened() as store:
         scene = Scene(store)
         _application, endpoint, wanted = await story(scene)
         task = await begin(scene, endpoint)
@@ -105,22 +102,22 @@ async def test_a_crash_between_any_two_steps_loses_and_repeats_nothing(tmp_path:
     assert expected[-1] == tuple(wanted)
     assert len(crashes) >= 7
     for crashed in crashes:
-        clock = FakeClock(scene.now)
-        async with opened(crashed, clock) as store:
-            await finish(store, scene.now)
-            assert await outcome(store, task.public_id, scene.now) == expected, crashed
+        now = scene.now + MINUTE  # a lease that nobody gives back ends by itself
+        async with crashed.opened(FakeClock(now)) as store:
+            await finish(store, now)
+            assert await outcome(store, task.public_id, now) == expected
 
 
 async def test_a_claim_of_the_last_process_is_over_when_the_store_is_opened(
-    tmp_path: Path,
+    database_file: Path,
 ) -> None:
-    path = tmp_path / "a.db"
-    async with opened(path) as store:
+    """One process alone has the file; elsewhere another node may be alive."""
+    async with opened(database_file) as store:
         scene = Scene(store)
         _application, endpoint = await scene.seller()
         await begin(scene, endpoint)
         assert await store.claim_task(now=scene.now, lease_until=scene.now + DAY)
-    async with opened(path, FakeClock(scene.now)) as store:
+    async with opened(database_file, FakeClock(scene.now)) as store:
         assert await store.claim_task(now=scene.now, lease_until=scene.now + DAY)
 
 

@@ -42,7 +42,7 @@ MAY_SCAN = (
 def connection() -> apsw.Connection:
     opened = apsw.Connection(":memory:")
     keep_plans(opened)
-    migrate(opened, now=START)
+    migrate(opened)
     return opened
 
 

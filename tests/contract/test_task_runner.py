@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,31 +17,18 @@ from marketbell.store.base import (
     Page,
     Selection,
     Step,
+    Store,
     Task,
     TaskDraft,
     TaskFilter,
     TaskKind,
     TaskStatus,
 )
-from marketbell.store.sealing import Box
-from marketbell.store.sqlite import SqliteOptions
-from marketbell.store.sqlite_store import SqliteStore, WriterLimits
 from marketbell.testing import FakeClock
 from marketbell.testing.stores import ORGANIZATION, Scene
-from support.opened import SECRETS_KEY
+from support.grounds import Ground
 
 DAY = 86_400_000
-
-
-class FaultyStore(SqliteStore):
-    """A store whose steps break off as `faults` says, one after the other."""
-
-    faults: list[Exception]
-
-    async def take_step(self, task: Task, step: Step, *, now: int, due_at: int) -> bool:
-        if self.faults:
-            raise self.faults.pop(0)
-        return await super().take_step(task, step, now=now, due_at=due_at)
 
 
 @pytest.fixture
@@ -51,25 +37,29 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def faulty(tmp_path: Path, clock: FakeClock) -> AsyncIterator[FaultyStore]:
-    store = FaultyStore(
-        SqliteOptions(path=tmp_path / "a.db"), Box([SECRETS_KEY]), clock, WriterLimits(wait_s=20.0)
-    )
-    store.faults = []
-    yield store
-    await store.aclose()
+async def store(ground: Ground, clock: FakeClock) -> AsyncIterator[Store]:
+    async with ground.opened(clock) as opened:
+        yield opened
 
 
 class Stage:
     """A runner over a store, with a seller of whose messages so many have failed."""
 
-    def __init__(self, store: FaultyStore, clock: FakeClock) -> None:
+    def __init__(self, store: Store, clock: FakeClock) -> None:
         self.store = store
         self.clock = clock
+        self.faults: list[Exception] = []
+        """With which steps break off, one after the other."""
+        self._take_step = store.take_step
         self.woken = 0
         self.waiting = 0
         self.application: Application
         self.endpoint: Endpoint
+
+    async def take_step(self, task: Task, step: Step, *, now: int, due_at: int) -> bool:
+        if self.faults:
+            raise self.faults.pop(0)
+        return await self._take_step(task, step, now=now, due_at=due_at)
 
     @property
     def scene(self) -> Scene:
@@ -125,8 +115,10 @@ class Stage:
 
 
 @pytest.fixture
-def stage(faulty: FaultyStore, clock: FakeClock) -> Stage:
-    return Stage(faulty, clock)
+def stage(store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    made = Stage(store, clock)
+    monkeypatch.setattr(store, "take_step", made.take_step)
+    return made
 
 
 def further(made: int, task: Task) -> bool:
@@ -181,7 +173,7 @@ async def test_deliveries_are_made_no_faster_than_they_are_sent(stage: Stage) ->
 
 async def test_a_store_that_is_away_is_waited_for(stage: Stage) -> None:
     task = await stage.fill(3)
-    stage.store.faults = [UnavailableError("away") for _ in range(3)]
+    stage.faults = [UnavailableError("away") for _ in range(3)]
     runner = stage.runner(failures=2)
     runner.start()
     done = await stage.until(over, task)
@@ -194,7 +186,7 @@ async def test_a_step_that_breaks_off_is_tried_again(
 ) -> None:
     caplog.set_level(logging.WARNING)
     task = await stage.fill(3)
-    stage.store.faults = [RuntimeError("a fault of ours")] * 3
+    stage.faults = [RuntimeError("a fault of ours")] * 3
     runner = stage.runner()
     runner.start()
     done = await stage.until(over, task)
@@ -208,7 +200,7 @@ async def test_a_task_whose_steps_all_break_off_fails_with_a_sentence(
 ) -> None:
     caplog.set_level(logging.WARNING)
     task = await stage.fill(3)
-    stage.store.faults = [RuntimeError("a fault of ours")] * 3
+    stage.faults = [RuntimeError("a fault of ours")] * 3
     runner = stage.runner(failures=3)
     runner.start()
     done = await stage.until(over, task)
@@ -220,7 +212,7 @@ async def test_a_task_whose_steps_all_break_off_fails_with_a_sentence(
 
 async def test_a_step_that_is_refused_fails_the_task_with_the_reason(stage: Stage) -> None:
     task = await stage.fill(3)
-    stage.store.faults = [ConflictError("It cannot be.")]
+    stage.faults = [ConflictError("It cannot be.")]
     runner = stage.runner()
     assert await runner.look()
     done = await stage.shown(task)

@@ -116,6 +116,9 @@ class Api:
         if path[-1:] == "/" and len(path) > 1:
             path = path.rstrip("/") or "/"
             scope = {**scope, "path": path}
+        if "\x00" in path:  # no name has it, and not every database takes it
+            await self._no_such_path(scope, receive, send)
+            return
         if scope["method"] == "POST":
             application = publishing.application_of(path)
             if application is not None:

@@ -29,7 +29,13 @@ class Guard:
         limits = GateLimits(
             failed_logins=settings.failed_logins_max, requests=settings.requests_per_second_max
         )
-        self.gate = Gate(services.store, TokenKey.of(settings), services.clock, limits)
+        self.gate = Gate(
+            services.store,
+            TokenKey.of(settings),
+            services.clock,
+            limits,
+            alone=not settings.on_postgresql,
+        )
         self._services = services
         self._sources = sources
         self._table = table

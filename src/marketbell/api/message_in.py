@@ -88,6 +88,17 @@ def incoming(body: bytes) -> Incoming:
     return Incoming(_draft(form, payload), None)
 
 
+def draft_of(body: bytes) -> MessageDraft:
+    """The message of a body that comes by another way than a request, and cannot make an application."""
+    given = incoming(body)
+    if given.application is not None:
+        raise InvalidError(
+            (*BODY, "application"),
+            "The application cannot be made along with a message here; make it first",
+        )
+    return given.draft
+
+
 def _payload(form: MessageIn) -> bytes:
     payload = bytes(form.payload)
     data = bytes(form.data)

@@ -49,6 +49,10 @@ class Query:
                     "There is no such parameter here"
                     + (f"; there are {', '.join(known)}" if known else ""),
                 )
+            if "\x00" in text:
+                raise InvalidError(
+                    ("query", name), "The parameter has the character NUL; remove it"
+                )
             if name == _EVENT_TYPES:
                 self._event_types.extend(text.split(","))
             elif name in self._texts:

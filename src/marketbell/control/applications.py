@@ -111,15 +111,22 @@ async def amend(
     services: Services, principal: Principal, ref: str, change: ApplicationChange
 ) -> Application:
     """The application with what is said changed. NotFoundError, InvalidError, ConflictError."""
-    current = await get(services, principal, ref)
-    async with services.turns.turn(current.id):
-        current = await services.store.application(principal.organization, current.public_id)
+    found = await get(services, principal, ref)
+
+    async def make() -> Application:
+        current = await services.store.application(principal.organization, found.public_id)
         draft = draft_of(services, change, current)
         if draft.policy.dialect != current.policy.dialect:
             await _check_endpoints(services, current, draft.policy)
         return await services.store.update_application(
-            principal.organization, current.public_id, draft, now=services.clock.now()
+            principal.organization,
+            current.public_id,
+            draft,
+            now=services.clock.now(),
+            revision=current.revision,
         )
+
+    return await services.turns.change(found.id, make)
 
 
 async def delete(services: Services, principal: Principal, ref: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -36,10 +36,14 @@ class Crier:
     Follows the notices of a store.
 
     A notice is forgotten once its message is on disk, and its own id is the message's eventId:
-    a crash in between publishes it again, and the store refuses the second one.
+    a crash in between publishes it again, and the store refuses the second one. Of many nodes only
+    the one that `leads` looks.
     """
 
-    def __init__(self, store: Notices, publisher: Publisher) -> None:
+    def __init__(
+        self, store: Notices, publisher: Publisher, leads: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._leads = leads
         self._store = store
         self._publisher = publisher
         self._bell = asyncio.Event()
@@ -129,7 +133,7 @@ class Crier:
         while not self._stopping:
             self._bell.clear()
             try:
-                dealt = await self.look()
+                dealt = await self.look() if self._leads() else 0
                 pause_s = _LOOK_S
             except MarketbellError as error:
                 _log.warning("operational messages wait", extra={"reason": str(error)})

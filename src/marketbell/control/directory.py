@@ -70,15 +70,18 @@ class Directory:
             self._entries.move_to_end(key)
         return entry
 
-    async def entry(self, organization: str, ref: str) -> Entry:
+    async def entry(self, organization: str, ref: str, *, revision: int = 0) -> Entry:
         """
-        An application by id or uid. Raises NotFoundError.
+        An application by id or uid, as of that revision of its or later. Raises NotFoundError.
 
         Callers that ask for the same one at the same time share one query.
         """
         found = self.peek(organization, ref)
         if found is not None:
-            return found
+            application = found.subscribers.application
+            if application.revision >= revision:
+                return found
+            self.forget(application.id)
         key = (organization, ref)
         load = self._loads.get(key)
         if load is None:
@@ -86,6 +89,14 @@ class Directory:
             self._running.add(load)
             load.task = asyncio.ensure_future(self._load(key, load))
         return await asyncio.shield(load.task)
+
+    async def current(self, organization: str, ref: str, entry: Entry) -> Entry:
+        """The same entry if nothing of it has changed, here or elsewhere; else as it is now. NotFoundError."""
+        known = entry.subscribers
+        if await self._store.subscribers_revision(known.application.id) == known.revision:
+            return entry
+        self.forget(known.application.id)
+        return await self.entry(organization, ref)
 
     def alone(self, entry: Entry, endpoint: str) -> Entry:
         """

@@ -20,7 +20,7 @@ from marketbell.delivery.intake import Acceptance
 from marketbell.dialects.schema import PayloadSchema
 from marketbell.errors import InvalidError
 from marketbell.model import Instant, Message, Millis
-from marketbell.store.base import Idempotency
+from marketbell.store.base import Idempotency, OutboxKey
 
 DELIVER_AHEAD_MAX: Final[Millis] = 24 * 3_600_000
 """How far ahead `deliverAt` may lie."""
@@ -52,6 +52,8 @@ class MessageDraft(msgspec.Struct, frozen=True, kw_only=True):
     """How long the payload is kept; None as the settings say."""
     headers: tuple[tuple[str, str], ...] = ()
     """The message's own, checked."""
+    outbox: OutboxKey | None = None
+    """The row of the outbox that it is made of."""
 
 
 def accept(
@@ -105,6 +107,7 @@ def accept(
         subscribers=entry.subscribers,
         due_at=due_at,
         idempotency=idempotency,
+        outbox=draft.outbox,
     )
 
 
@@ -126,11 +129,24 @@ def _check_payload(entry: Entry, schema: PayloadSchema | None, draft: MessageDra
             "A raw payload must be a JSON object here: not every endpoint of this application "
             "speaks the dialect `standard`",
         )
+    _check_schema(entry, schema, draft.event_type, payload)
+
+
+def check_payload_anew(entry: Entry, schema: PayloadSchema | None, message: Message) -> None:
+    """Return if the payload of a message is good for an application that has changed. InvalidError."""
+    if schema is not None or not entry.verbatim or is_object(message.payload):
+        _check_schema(entry, schema, message.event_type, message.payload)
+
+
+def _check_schema(
+    entry: Entry, schema: PayloadSchema | None, event_type: str, payload: bytes
+) -> None:
+    """The organization's own schema stands before those of catalogues."""
     if schema is not None:
         schema.check(payload)
         return
     for catalogue in entry.catalogues:
-        catalogue.check(draft.event_type, payload)
+        catalogue.check(event_type, payload)
 
 
 def _due_at(deliver_at: Instant, now: Instant) -> Instant:

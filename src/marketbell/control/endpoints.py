@@ -162,13 +162,21 @@ async def amend(
 ) -> Endpoint:
     """The endpoint with what is said changed; in force from the next attempt."""
     application = await applications.get(services, principal, application_ref)
-    async with services.turns.turn(application.id):
+
+    async def make() -> tuple[Endpoint, Endpoint]:
         current = await services.store.endpoint(application.id, ref)
         draft = await _draft(services, principal, application, change, current)
         changed = await services.store.update_endpoint(
-            application.id, current.public_id, draft, now=services.clock.now()
+            application.id,
+            current.public_id,
+            draft,
+            now=services.clock.now(),
+            revision=current.revision,
         )
-    if current.disabled and not changed.disabled:
+        return current, changed
+
+    before, changed = await services.turns.change(application.id, make)
+    if before.disabled and not changed.disabled:
         services.intake.wake()
     return changed
 

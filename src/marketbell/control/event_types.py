@@ -106,7 +106,9 @@ async def replace(
     """
     check_event_type(name, ("path", "event_type_name"))
     new = blank(services, principal, name)
-    async with services.turns.turn(turn_of(principal.organization)):
+
+    async def make() -> tuple[EventType, bool]:
+        revision = await services.store.event_types_revision(principal.organization)
         try:
             current = await services.store.event_type(principal.organization, name)
         except NotFoundError:
@@ -114,23 +116,29 @@ async def replace(
         created_at = new.created_at if current is None else current.created_at
         whole = msgspec.structs.replace(new, created_at=created_at)
         draft = changed(whole, change, now=new.updated_at)
-        await _put(services, draft)
-    return draft, current is None
+        await _put(services, draft, revision)
+        return draft, current is None
+
+    return await services.turns.change(turn_of(principal.organization), make)
 
 
 async def amend(
     services: Services, principal: Principal, name: str, change: EventTypeChange
 ) -> EventType:
     """The organization's own event type with what is said changed. NotFoundError, InvalidError."""
-    async with services.turns.turn(turn_of(principal.organization)):
+
+    async def make() -> EventType:
+        revision = await services.store.event_types_revision(principal.organization)
         try:
             current = await services.store.event_type(principal.organization, name)
         except NotFoundError:
             _refuse_shipped(services, principal, name)
             raise
         draft = changed(current, change, now=services.clock.now())
-        await _put(services, draft)
-    return draft
+        await _put(services, draft, revision)
+        return draft
+
+    return await services.turns.change(turn_of(principal.organization), make)
 
 
 async def archive(services: Services, principal: Principal, name: str) -> None:
@@ -228,10 +236,14 @@ async def _is_live(services: Services, principal: Principal, name: str) -> bool:
     return not found.archived
 
 
-async def _put(services: Services, draft: EventType) -> None:
+async def _put(services: Services, draft: EventType, revision: int) -> None:
+    """Keep it, unless any of the organization's has changed since the revision: StaleError."""
     try:
         await services.store.put_event_types(
-            [draft], now=draft.updated_at, limit=services.settings.event_types_max
+            [draft],
+            now=draft.updated_at,
+            limit=services.settings.event_types_max,
+            revision=revision,
         )
     finally:
         services.schemas.forget(draft.organization, draft.name)

@@ -196,7 +196,9 @@ async def would_be_sent(
     check_event_type(event_type, ("body", "eventType"))
     if channels:
         check_channels(channels, ("body", "channels"), MESSAGE_CHANNELS_MAX)
-    entry = await services.directory.entry(application.organization, application.public_id)
+    entry = await services.directory.entry(
+        application.organization, application.public_id, revision=application.revision
+    )
     return any(endpoint.wants(event_type, channels) for endpoint in entry.subscribers.endpoints)
 
 

@@ -52,7 +52,9 @@ async def import_openapi(
     an Imported. InvalidError with the place in the document; LimitReachedError.
     """
     found = await asyncio.to_thread(_found, document)
-    async with services.turns.turn(event_types.turn_of(principal.organization)):
+
+    async def make() -> Imported | Repeated:
+        revision = await services.store.event_types_revision(principal.organization)
         present = await _present(services, principal)
         result = await asyncio.to_thread(
             _compared, services, principal, found, present, replace_all=replace_all
@@ -69,12 +71,15 @@ async def import_openapi(
                 [*result.changed, *archived],
                 now=services.clock.now(),
                 limit=services.settings.event_types_max,
+                revision=revision,
                 once=mark,
             )
         finally:
             for name in (*found, *result.archived):
                 services.schemas.forget(principal.organization, name)
-    return repeated or result
+        return repeated or result
+
+    return await services.turns.change(event_types.turn_of(principal.organization), make)
 
 
 def _found(document: Mapping[str, Any] | str) -> dict[str, Webhook]:

@@ -47,17 +47,19 @@ async def ensure(
     except InvalidError as fault:
         field = ("body", "application", *fault.field[1:])
         raise InvalidError(field, fault.detail, kind=fault.kind) from None
-    entry = _entry(services, principal, draft)
+    event_types = await services.store.event_types_revision(principal.organization)
+    entry = _entry(services, principal, draft, event_types)
     for message in drafts:
-        schema = await services.schemas.schema(principal.organization, message.event_type)
-        services.publisher.acceptance(entry, schema, message)
+        await services.publisher.check(principal.organization, entry, message)
     try:
         await applications.create(services, principal, change)
     except ConflictError:
         return  # another request made it in between
 
 
-def _entry(services: Services, principal: Principal, draft: ApplicationDraft) -> Entry:
+def _entry(
+    services: Services, principal: Principal, draft: ApplicationDraft, event_types: int
+) -> Entry:
     """The application as it would be."""
     now = services.clock.now()
     application = Application(
@@ -75,4 +77,6 @@ def _entry(services: Services, principal: Principal, draft: ApplicationDraft) ->
     )
     dialect = services.registry.dialect(draft.policy.dialect or DEFAULT_DIALECT)
     catalogues = (dialect.catalogue,) if dialect.catalogue else ()
-    return Entry(Subscribers(application, ()), catalogues, dialect.name == DEFAULT_DIALECT)
+    return Entry(
+        Subscribers(application, (), event_types), catalogues, dialect.name == DEFAULT_DIALECT
+    )

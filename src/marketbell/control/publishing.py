@@ -10,14 +10,12 @@ from typing import Final
 import msgspec
 
 from marketbell.clock import Clock
-from marketbell.control import drafts as drafting
 from marketbell.control.directory import Directory, Entry
-from marketbell.control.drafts import EVENT_TYPE, MessageDraft
-from marketbell.control.schemas import Schemas, Unknown
-from marketbell.control.shapes import check_event_type
+from marketbell.control.drafts import MessageDraft
+from marketbell.control.judging import Judge
+from marketbell.control.schemas import Schemas
 from marketbell.control.turns import Turns
 from marketbell.delivery.intake import Acceptance, Intake, Keep
-from marketbell.dialects.schema import PayloadSchema
 from marketbell.errors import (
     ConflictError,
     InvalidError,
@@ -26,6 +24,7 @@ from marketbell.errors import (
     OverloadedError,
     StaleError,
     StoreError,
+    TakenError,
 )
 from marketbell.model import Millis
 from marketbell.observe import NotAccepted, Observer
@@ -58,10 +57,9 @@ class Publisher:
         self._clock = clock
         self._intake = intake
         self._directory = directory
-        self._schemas = schemas
+        self._judge = Judge(clock, directory, schemas, payload_retention)
         self._observer = observer
         self._turns = turns
-        self._retention = payload_retention
 
     async def publish(
         self,
@@ -80,17 +78,15 @@ class Publisher:
             entry = self._directory.peek(organization, application)
             if entry is None:
                 entry = await self._directory.entry(organization, application)
-            schema = self._schemas.peek(organization, draft.event_type)
-            if isinstance(schema, Unknown):
-                check_event_type(draft.event_type, EVENT_TYPE)
-                schema = await self._schemas.schema(organization, draft.event_type)
-            acceptance = self.acceptance(entry, schema, draft, idempotency)
+            acceptance = await self._judge.judged_now(
+                organization, application, entry, draft, idempotency
+            )
             verdict = (await self._intake.accept([acceptance]))[0]
             for renewal in range(1, 1 + _RENEWALS):
                 if not isinstance(verdict, StaleError | NotFoundError):
                     break
                 async with self._undisturbed(renewal, acceptance):
-                    acceptance = await self._renewed(organization, application, acceptance)
+                    acceptance = await self._judge.renewed(organization, application, acceptance)
                     verdict = (await self._intake.accept([acceptance]))[0]
             if not isinstance(verdict, Published):
                 raise _settled(verdict)
@@ -114,13 +110,13 @@ class Publisher:
         The endpoint is named by its public id. Raises as `publish`; NotFoundError for it too.
         """
         try:
-            schema = await self._schemas.schema(organization, draft.event_type)
             verdict: Published | MarketbellError = _NOT_YET
             for _ in range(1 + _RENEWALS):
                 entry = await self._directory.entry(organization, application)
+                entry = await self._directory.current(organization, application, entry)
                 alone = self._directory.alone(entry, endpoint)
                 acceptance = msgspec.structs.replace(
-                    self.acceptance(alone, schema, draft, idempotency), aimed=True
+                    await self._judge.judged(organization, alone, draft, idempotency), aimed=True
                 )
                 verdict = (await self._intake.accept([acceptance]))[0]
                 if not isinstance(verdict, StaleError):
@@ -133,6 +129,10 @@ class Publisher:
             raise
         self._tell(acceptance, verdict)
         return verdict
+
+    async def check(self, organization: str, entry: Entry, draft: MessageDraft) -> None:
+        """Return if a message would be good for such an application. InvalidError."""
+        await self._judge.judged(organization, entry, draft)
 
     def refused(self) -> None:
         """Count a message that was refused before it could be read."""
@@ -170,6 +170,22 @@ class Publisher:
     ) -> tuple[list[Published | MarketbellError], dict[int, Acceptance]]:
         """The verdict of each draft that is refused; by place, those that are not."""
         entry = await self._directory.entry(organization, application)
+        verdicts, waiting = await self._judged(organization, entry, drafts, idempotencies)
+        if len(waiting) == len(drafts):
+            return verdicts, waiting
+        current = await self._directory.current(organization, application, entry)
+        if current is entry:
+            return verdicts, waiting
+        return await self._judged(organization, current, drafts, idempotencies)
+
+    async def _judged(
+        self,
+        organization: str,
+        entry: Entry,
+        drafts: Sequence[MessageDraft | InvalidError],
+        idempotencies: Sequence[Idempotency | None],
+    ) -> tuple[list[Published | MarketbellError], dict[int, Acceptance]]:
+        """The same against an application as this entry has it."""
         verdicts: list[Published | MarketbellError] = []
         waiting: dict[int, Acceptance] = {}
         for place, draft in enumerate(drafts):
@@ -178,9 +194,9 @@ class Publisher:
                 verdict = draft
             else:
                 try:
-                    check_event_type(draft.event_type, EVENT_TYPE)
-                    schema = await self._schemas.schema(organization, draft.event_type)
-                    waiting[place] = self.acceptance(entry, schema, draft, idempotencies[place])
+                    waiting[place] = await self._judge.judged(
+                        organization, entry, draft, idempotencies[place]
+                    )
                 except InvalidError as fault:
                     verdict = fault
             verdicts.append(verdict)
@@ -199,11 +215,10 @@ class Publisher:
         """
         try:
             entry = await self._directory.entry(organization, application)
-            acceptances = []
-            for draft in drafts:
-                check_event_type(draft.event_type, EVENT_TYPE)
-                schema = await self._schemas.schema(organization, draft.event_type)
-                acceptances.append(self.acceptance(entry, schema, draft))
+            acceptances = [
+                await self._judge.judged_now(organization, application, entry, draft)
+                for draft in drafts
+            ]
             verdicts = await self._intake.accept(acceptances, keep)
             kept = [verdict for verdict in verdicts if isinstance(verdict, Published)]
         except StaleError:
@@ -214,23 +229,6 @@ class Publisher:
         for acceptance, published in zip(acceptances, kept, strict=True):
             self._tell(acceptance, published)
         return kept
-
-    def acceptance(
-        self,
-        entry: Entry,
-        schema: PayloadSchema | None,
-        draft: MessageDraft,
-        idempotency: Idempotency | None = None,
-    ) -> Acceptance:
-        """A draft, checked as of now; see `drafts.accept`. InvalidError."""
-        return drafting.accept(
-            entry,
-            schema,
-            draft,
-            idempotency,
-            now=self._clock.now(),
-            retention=self._retention,
-        )
 
     async def _accept(
         self,
@@ -275,29 +273,10 @@ class Publisher:
         """Match all that waits anew; what cannot be gets its verdict."""
         for place, acceptance in list(waiting.items()):
             try:
-                waiting[place] = await self._renewed(organization, application, acceptance)
+                waiting[place] = await self._judge.renewed(organization, application, acceptance)
             except MarketbellError as fault:
                 verdicts[place] = fault
                 del waiting[place]
-
-    async def _renewed(
-        self, organization: str, application: str, acceptance: Acceptance
-    ) -> Acceptance:
-        """The same message for the application as it is now. NotFoundError if it is gone."""
-        stale = acceptance.subscribers
-        entry = self._directory.peek(organization, application)
-        if entry is None or entry.subscribers is stale:
-            self._directory.forget(stale.application.id)
-            entry = await self._directory.entry(organization, application)
-        for catalogue in entry.catalogues:
-            catalogue.check(acceptance.message.event_type, acceptance.message.payload)
-        return msgspec.structs.replace(
-            acceptance,
-            subscribers=entry.subscribers,
-            message=msgspec.structs.replace(
-                acceptance.message, application_id=entry.subscribers.application.id
-            ),
-        )
 
     def _tell(self, acceptance: Acceptance, published: Published) -> None:
         if published.repeated:
@@ -319,6 +298,8 @@ class Publisher:
         if isinstance(verdict, Published):
             return verdict
         fault = _settled(verdict)
+        if isinstance(fault, TakenError):
+            return fault
         self._observer.not_accepted(_result(fault))
         return fault
 

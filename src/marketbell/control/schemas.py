@@ -12,7 +12,7 @@ import msgspec
 
 from marketbell.control.shapes import Field
 from marketbell.dialects.schema import PayloadSchema
-from marketbell.errors import InvalidError, NotFoundError
+from marketbell.errors import InvalidError
 from marketbell.store.base import EventType, Store
 
 SCHEMA_BYTES: Final = 65_536
@@ -33,33 +33,48 @@ class Unknown:
 UNKNOWN: Final = Unknown()
 
 
+class _Kept(msgspec.Struct, frozen=True):
+    """A schema, and how often the organization's event types had changed when it was read."""
+
+    schema: PayloadSchema | None
+    revision: int
+
+
 class Schemas:
     """
     A bounded cache of compiled schemas by organization and event type.
 
     Event types without a schema, archived ones and those that do not exist are kept as None.
+    What this process changes is forgotten by `forget`; what another node changed is found by the
+    revision that is asked for, that of the subscribers the schema is for.
     """
 
     def __init__(self, store: Store, *, remembered: int = _REMEMBERED) -> None:
         self._store = store
         self._remembered = remembered
-        self._found: OrderedDict[_Key, PayloadSchema | None] = OrderedDict()
-        self._loads: dict[_Key, asyncio.Future[PayloadSchema | None]] = {}
+        self._found: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._loads: dict[_Key, asyncio.Future[_Kept]] = {}
 
-    def peek(self, organization: str, name: str) -> PayloadSchema | Unknown | None:
-        """What is in memory; never waits."""
-        return self._found.get((organization, name), UNKNOWN)
+    def peek(
+        self, organization: str, name: str, revision: int = 0
+    ) -> PayloadSchema | Unknown | None:
+        """What is in memory and was read at this revision or later; never waits."""
+        kept = self._found.get((organization, name))
+        return UNKNOWN if kept is None or kept.revision < revision else kept.schema
 
-    async def schema(self, organization: str, name: str) -> PayloadSchema | None:
-        """The schema that payloads of this event type must meet, None for any payload."""
-        found = self.peek(organization, name)
-        if not isinstance(found, Unknown):
-            return found
+    async def schema(self, organization: str, name: str, revision: int = 0) -> PayloadSchema | None:
+        """The schema that payloads must meet at this revision or later, None for any payload."""
         key = (organization, name)
-        load = self._loads.get(key)
-        if load is None:
-            load = self._loads[key] = asyncio.ensure_future(self._load(key))
-        return await asyncio.shield(load)
+        while True:
+            found = self.peek(organization, name, revision)
+            if not isinstance(found, Unknown):
+                return found
+            load = self._loads.get(key)
+            if load is None:
+                load = self._loads[key] = asyncio.ensure_future(self._load(key))
+            kept = await asyncio.shield(load)
+            if kept.revision >= revision:  # else it was being read already
+                return kept.schema
 
     def forget(self, organization: str, name: str) -> None:
         """Read this event type anew when it is asked for next."""
@@ -67,14 +82,11 @@ class Schemas:
         self._found.pop(key, None)
         self._loads.pop(key, None)
 
-    async def _load(self, key: _Key) -> PayloadSchema | None:
+    async def _load(self, key: _Key) -> _Kept:
         mine = self._loads.get(key)
         try:
-            event_type = await self._store.event_type(*key)
-        except NotFoundError:
-            found = None
-        else:
-            found = compiled(event_type)
+            event_type, revision = await self._store.event_type_in_force(*key)
+            found = _Kept(None if event_type is None else compiled(event_type), revision)
         finally:
             current = self._loads.get(key) is mine
             if current:

@@ -34,6 +34,7 @@ _RESOURCES: Final = {
     "event-type": "event-type",
     "message": "message",
     "message-attempt": "message",
+    "outbox": "message",
     "statistics": "message",
     "background-task": "task",
     "authentication": "access",

@@ -24,6 +24,7 @@ THROTTLE_MAX: Final = 65_535
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9\-_.]+")
 _TAG: Final = re.compile(r"[a-zA-Z0-9\-_./#:]+")
+_ORGANIZATION: Final = re.compile(r"org_[a-zA-Z0-9\-_.]{1,64}")
 _CONTROL: Final = re.compile("[\x00-\x08]")
 _ALPHABET: Final = "letters, digits and - _ ."
 
@@ -43,6 +44,15 @@ def check_uid(text: str, prefix: str, field: Field) -> None:
             field,
             f"A {field[-1]} may not begin with {prefix!r}, as the ids that this server makes do; "
             f"put something before it, such as {'_' + prefix!r}",
+        )
+
+
+def check_organization(name: str, field: Field) -> None:
+    """Return if the text may name an organization."""
+    if not _ORGANIZATION.fullmatch(name):
+        raise InvalidError(
+            field,
+            "An organization is named `org_` and 1 to 64 of the characters a-z A-Z 0-9 - _ .",
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import re
 from hashlib import blake2b
 from typing import Final, TypeAlias
 
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from marketbell import ids
+from marketbell.control.shapes import check_organization
 from marketbell.errors import AuthenticationError, InvalidError
 from marketbell.model import Instant, Millis
 from marketbell.settings import Settings
@@ -23,7 +23,6 @@ ISSUER: Final = "marketbell"
 TOKEN_BYTES: Final = 8_192
 """The longest Authorization header that is looked at."""
 
-_ORGANIZATION: Final = re.compile(r"org_[a-zA-Z0-9\-_.]{1,64}")
 _LEEWAY_MS: Final = 60_000
 WORDS_MAX: Final = 64
 """Scopes, and feature flags, of one token."""
@@ -220,11 +219,7 @@ def _words(claims: dict[str, object], name: str) -> frozenset[str] | None:
 
 def check_subjects(organization: str, application: str | None) -> None:
     """Return if an organization, and an application's id, have the shape that they must have."""
-    if not _ORGANIZATION.fullmatch(organization):
-        raise InvalidError(
-            ("org",),
-            "An organization is named `org_` and 1 to 64 of the characters a-z A-Z 0-9 - _ .",
-        )
+    check_organization(organization, ("org",))
     if application is not None and not ids.is_id(ids.APPLICATION, application):
         raise InvalidError(
             ("application",),

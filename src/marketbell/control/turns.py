@@ -1,10 +1,18 @@
-"""One at a time: changes to the same thing wait for one another within this process."""
+"""One at a time: changes to the same thing wait for one another here, and give way to other nodes'."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+
+from marketbell.errors import OverloadedError, StaleError
+
+T = TypeVar("T")
+
+TRIES: Final = 8
+"""How often a change is made anew because what it was made on has changed."""
 
 
 class Turns:
@@ -12,7 +20,8 @@ class Turns:
     A lock for each key, there only while somebody holds it or waits for it.
 
     Read, change and write back of one application stand within its turn, so that of two
-    changes made at the same time neither is lost.
+    changes made at the same time neither is lost. On another node they are guarded by the
+    revision that was read: `change` begins anew if it is no longer there.
     """
 
     def __init__(self) -> None:
@@ -32,3 +41,18 @@ class Turns:
             if not self._waiting[key]:
                 del self._waiting[key]
                 del self._locks[key]
+
+    async def change(self, key: Hashable, make: Callable[[], Awaitable[T]]) -> T:
+        """
+        What `make` gives within the turn of this key; it is called again where it was stale.
+
+        It must read what it changes itself, and write it back by its revision. OverloadedError if
+        others change it again and again meanwhile.
+        """
+        async with self.turn(key):
+            for _ in range(TRIES):
+                try:
+                    return await make()
+                except StaleError:
+                    continue
+        raise OverloadedError("This is changed faster than it can be changed here; try again.")

@@ -1,4 +1,4 @@
-"""Access on SQLite: API keys, ended tokens, and the revisions that tell of them."""
+"""Access: API keys, ended tokens, and the revisions that tell of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Applications on SQLite; each function is a share of one transaction."""
+"""Applications; each function is a share of one transaction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 from marketbell import ids
-from marketbell.errors import ConflictError, NotFoundError
+from marketbell.errors import ConflictError, NotFoundError, StaleError
 from marketbell.model import Application, Instant, OrderOnFailure
 from marketbell.store.base import ApplicationDraft, Change, Once, Page, Repeated, Slice
 from marketbell.store.configuration import (
@@ -95,10 +95,18 @@ def applications(transaction: Transaction, organization: str, page: Page) -> Sli
 
 
 def update_application(
-    transaction: Transaction, organization: str, ref: str, draft: ApplicationDraft, *, now: Instant
+    transaction: Transaction,
+    organization: str,
+    ref: str,
+    draft: ApplicationDraft,
+    *,
+    now: Instant,
+    revision: int | None = None,
 ) -> Application:
     """See Applications.update_application."""
     application = find_application(transaction, organization, ref)
+    if revision is not None and revision != application.revision:
+        raise StaleError("The application has changed.")
     _refuse_taken_uid(transaction, organization, draft.uid, application.id)
     transaction.change(
         _SQL["application_update"],

@@ -1,4 +1,4 @@
-"""The audit log on SQLite; each function is a share of one transaction."""
+"""The audit log; each function is a share of one transaction."""
 
 from __future__ import annotations
 

@@ -33,21 +33,17 @@ from marketbell.store.audit_plane import (
     unlogged,
 )
 from marketbell.store.control_plane import (
-    Ages,
     ApplicationDraft,
     Applications,
     AttemptFilter,
     AttemptRow,
     EndpointDraft,
     Endpoints,
-    Gauges,
     History,
     MessageFilter,
     Once,
     Page,
-    Pruned,
     Repeated,
-    Retention,
     Slice,
     Stop,
     Subscribers,
@@ -57,6 +53,7 @@ from marketbell.store.data_plane import (
     Claimed,
     ClaimRequest,
     Idempotency,
+    OutboxKey,
     Publication,
     Published,
     Queue,
@@ -72,7 +69,19 @@ from marketbell.store.marketplace_plane import (
     EntityFilter,
 )
 from marketbell.store.operational_plane import Notice, Notices, WaitingNotice
+from marketbell.store.outbox_plane import (
+    OutboxAsk,
+    OutboxFigures,
+    OutboxLook,
+    OutboxRow,
+    OutboxRows,
+    OutboxShare,
+    OutboxSight,
+    Rejected,
+    Rejection,
+)
 from marketbell.store.portal_plane import PortalAccess, PortalGrant, PortalSession
+from marketbell.store.retention_plane import Ages, Gauges, Pruned, Retention, Waiting
 from marketbell.store.sealed_plane import Resealed, Sealed, SealedThings
 from marketbell.store.search_plane import DeliveryRow, Destination, Owned, Search
 from marketbell.store.statistics_plane import AttemptFigures, EndpointFigures, Statistics
@@ -119,6 +128,7 @@ class Store(
     Credentials,
     Tasks,
     Notices,
+    OutboxRows,
     Protocol,
 ):
     """All of it. `sqlite_store.SqliteStore` is the one on an SQLite file."""
@@ -174,6 +184,14 @@ __all__ = [
     "Notices",
     "Once",
     "Origin",
+    "OutboxAsk",
+    "OutboxFigures",
+    "OutboxKey",
+    "OutboxLook",
+    "OutboxRow",
+    "OutboxRows",
+    "OutboxShare",
+    "OutboxSight",
     "Outcome",
     "Owned",
     "Page",
@@ -185,6 +203,8 @@ __all__ = [
     "Publication",
     "Published",
     "Queue",
+    "Rejected",
+    "Rejection",
     "Repeated",
     "Resealed",
     "Result",
@@ -208,6 +228,7 @@ __all__ = [
     "TaskStatus",
     "Tasks",
     "Trigger",
+    "Waiting",
     "WaitingNotice",
     "changing",
     "unlogged",

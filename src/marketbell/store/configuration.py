@@ -1,8 +1,9 @@
-"""Applications and endpoints as rows of SQLite: read into frozen values, written from drafts."""
+"""Applications and endpoints as rows: read into frozen values, written from drafts."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction, Value
 
 _SQL = statements("configuration")
+_QUEUE = statements("queue")
 
 _ENCODE = msgspec.json.Encoder()
 _METADATA = msgspec.json.Decoder(dict[str, str])
@@ -94,7 +96,25 @@ def subscribers(transaction: Transaction, box: Box, organization: str, ref: str)
     application = find_application(transaction, organization, ref)
     span = {"application_id": application.id, "low": 0, "high": NEVER, "limit": _ALL}
     rows: Any = transaction.rows(_SQL["endpoints_up"], span)
-    return Subscribers(application, tuple(endpoint_of(transaction, box, row) for row in rows))
+    return Subscribers(
+        application,
+        tuple(endpoint_of(transaction, box, row) for row in rows),
+        event_types_revision(transaction, organization),
+    )
+
+
+def subscribers_revision(transaction: Transaction, application_id: int) -> int | None:
+    """The revision that its subscribers would have now; None if the application is gone."""
+    of_it = {"application_id": application_id}
+    row: Any = transaction.row(_QUEUE["application_revision"], of_it)
+    return None if row is None else row[0]
+
+
+def event_types_revision(transaction: Transaction, organization: str) -> int:
+    """How often the event types of an organization have changed."""
+    row: Any = transaction.row(_SQL["event_types_revision"], {"organization": organization})
+    revision: int = row[0]
+    return revision
 
 
 def slot_of(public_id: str) -> int:
@@ -127,6 +147,13 @@ def endpoint_of(
     transaction: Transaction, box: Box, row: tuple[Any, ...], now: Instant | None = None
 ) -> Endpoint:
     """An endpoint from its columns, with its headers and secrets opened."""
+    return endpoint_with(box, row, transaction.rows(_SQL["secrets"], {"id": row[0]}), now)
+
+
+def endpoint_with(
+    box: Box, row: tuple[Any, ...], secrets: Iterable[Any], now: Instant | None = None
+) -> Endpoint:
+    """The same, with the columns of its secrets at hand."""
     endpoint_id, public_id, sealed_headers = row[0], row[1], row[8]
     headers: tuple[tuple[str, str], ...] = ()
     if sealed_headers is not None:
@@ -141,7 +168,7 @@ def endpoint_of(
         event_types=_names_of(row[6]),
         channels=_names_of(row[7]),
         headers=headers,
-        secrets=_secrets(transaction, box, endpoint_id, public_id, now),
+        secrets=_secrets(box, public_id, secrets, now),
         metadata=_METADATA.decode(row[9]),
         throttle_rate=row[10],
         disabled=bool(row[11]),
@@ -157,9 +184,8 @@ def endpoint_of(
 
 
 def _secrets(
-    transaction: Transaction, box: Box, endpoint_id: int, public_id: str, now: Instant | None
+    box: Box, public_id: str, rows: Iterable[Any], now: Instant | None
 ) -> tuple[SigningKey, ...]:
-    rows: Any = transaction.rows(_SQL["secrets"], {"id": endpoint_id})
     return tuple(
         SigningKey(kind=kind, secret=open_secret(box, public_id, sealed), expires_at=expires_at)
         for kind, sealed, expires_at in rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -14,7 +14,6 @@ from marketbell.model import (
     Endpoint,
     Instant,
     Message,
-    Millis,
     Policy,
     SigningKey,
 )
@@ -99,10 +98,17 @@ class EndpointDraft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subscribers(msgspec.Struct, frozen=True):
-    """An application with all of its endpoints, as of `application.revision`."""
+    """An application with all of its endpoints, in one snapshot."""
 
     application: Application
     endpoints: tuple[Endpoint, ...]
+    event_types: int = 0
+    """How often the event types of its organization had changed."""
+
+    @property
+    def revision(self) -> int:
+        """Another one as soon as any of it has changed, for each of the two only rises."""
+        return self.application.revision + self.event_types
 
 
 class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,15 +177,29 @@ class Applications(Protocol):
         """A slice, in order of creation."""
 
     async def update_application(
-        self, organization: str, ref: str, draft: ApplicationDraft, *, now: Instant
+        self,
+        organization: str,
+        ref: str,
+        draft: ApplicationDraft,
+        *,
+        now: Instant,
+        revision: int | None = None,
     ) -> Application:
-        """Replace what it is. NotFoundError; ConflictError if the new uid is taken."""
+        """
+        Replace what it is.
+
+        NotFoundError; ConflictError if the new uid is taken; StaleError if it or an endpoint of it
+        has changed since `revision`.
+        """
 
     async def delete_application(self, organization: str, ref: str, *, now: Instant) -> None:
         """Soft delete: its uid is free at once, its endpoints are deleted with it. NotFoundError."""
 
     async def subscribers(self, organization: str, ref: str) -> Subscribers:
         """An application and all endpoints of it, read in one snapshot. NotFoundError."""
+
+    async def subscribers_revision(self, application_id: int) -> int | None:
+        """The revision that they would have now; None if the application is gone."""
 
 
 class Endpoints(Protocol):
@@ -203,13 +223,20 @@ class Endpoints(Protocol):
         """A slice, in order of creation."""
 
     async def update_endpoint(
-        self, application_id: int, ref: str, draft: EndpointDraft, *, now: Instant
+        self,
+        application_id: int,
+        ref: str,
+        draft: EndpointDraft,
+        *,
+        now: Instant,
+        revision: int | None = None,
     ) -> Endpoint:
         """
         Replace what it is; in force from the next attempt.
 
         Disabling or pausing holds its lane; the reverse lets it go on at once with all that
-        waited. NotFoundError; ConflictError if the new uid is taken.
+        waited. NotFoundError; ConflictError if the new uid is taken; StaleError if it has changed
+        since `revision`.
         """
 
     async def delete_endpoint(self, application_id: int, ref: str, *, now: Instant) -> None:
@@ -283,57 +310,3 @@ class History(Protocol):
         It stands outside of any order. NotFoundError; GoneError if the payload is no longer kept;
         ConflictError if the endpoint is disabled.
         """
-
-
-class Ages(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things are kept, by default; milliseconds."""
-
-    payloads: Millis
-    attempts: Millis
-    messages: Millis
-    audit: Millis = 365 * 86_400_000
-    ended: Mapping[str, Millis] = {}
-    """Of marketplace things that have ended, by kind, after their last change; others stay."""
-
-
-class Pruned(msgspec.Struct, frozen=True, kw_only=True):
-    """What one step of retention removed; `more` says that another step has work at once."""
-
-    payloads: int = 0
-    attempts: int = 0
-    messages: int = 0
-    cancelled: int = 0
-    more: bool = False
-
-
-class Retention(Protocol):
-    """Keeping the store small."""
-
-    async def prune(
-        self, ages: Ages, *, now: Instant, limit: int, real_now: Instant | None = None
-    ) -> Pruned:
-        """
-        Remove up to `limit` rows of each kind that are past their age, in one short transaction.
-
-        What lives on real time, as the portal's sessions do, is judged by `real_now`; None for
-        the same as `now`.
-
-        No payload that an unfinished delivery needs is removed, save those of disabled
-        endpoints, whose deliveries are cancelled then. Deliveries of deleted endpoints are cancelled.
-        """
-
-    async def failing_since(self, before: Instant, limit: int) -> tuple[int, ...]:
-        """Live endpoints that have done nothing but fail since before that instant."""
-
-    async def gauges(self, *, now: Instant) -> Gauges:
-        """What the store knows of the present, cheaply."""
-
-
-class Gauges(msgspec.Struct, frozen=True, kw_only=True):
-    """Present figures for metrics and `health`."""
-
-    oldest_due: Instant | None
-    """Since when the longest waiting claimable lane has been due."""
-    parked: int
-    file_bytes: int
-    log_bytes: int

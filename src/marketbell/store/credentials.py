@@ -1,4 +1,4 @@
-"""Users of the marketplaces' own APIs on SQLite, their secrets sealed; see store/marketplace_plane.py."""
+"""Users of the marketplaces' own APIs, their secrets sealed; see store/marketplace_plane.py."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,9 @@ from marketbell.model import (
     Message,
     Verdict,
 )
+
+OutboxKey: TypeAlias = tuple[int, int]
+"""A row of the outbox: the number of the caller's transaction, and its own."""
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -52,6 +55,8 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     idempotency: Idempotency | None = None
     aimed: bool = False
     """Whether it is for one endpoint alone, so that no other one has missed it."""
+    outbox: OutboxKey | None = None
+    """The row of the outbox that it is made of, which goes in the same transaction; TakenError if it is not there."""
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -85,6 +90,10 @@ class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
     """After so many lost claims in a row a delivery is parked."""
     known: Mapping[int, int] = {}
     """Endpoint id to the revision that the node has; others come back in `Claimed.endpoints`."""
+    slots: frozenset[int] | None = None
+    """Only lanes of these slots, where many nodes claim; None for all."""
+    node_id: int | None = None
+    """Only lanes of slots that are this node's when it claims, whatever it took them for; None for any."""
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Retention of the marketplaces' things on SQLite: those that ended long ago go, with their parts."""
+"""Retention of the marketplaces' things: those that ended long ago go, with their parts."""
 
 from __future__ import annotations
 

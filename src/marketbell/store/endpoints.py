@@ -1,11 +1,11 @@
-"""Endpoints on SQLite with their secrets and lanes; each function is a share of one transaction."""
+"""Endpoints with their secrets and lanes; each function is a share of one transaction."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from marketbell import ids
-from marketbell.errors import ConflictError, LimitReachedError, UnavailableError
+from marketbell.errors import ConflictError, LimitReachedError, StaleError, UnavailableError
 from marketbell.model import NEVER, Endpoint, Instant, OrderOnFailure, SigningKey
 from marketbell.store.audit import by_server
 from marketbell.store.audit_plane import FieldChange
@@ -112,9 +112,12 @@ def update_endpoint(
     draft: EndpointDraft,
     *,
     now: Instant,
+    revision: int | None = None,
 ) -> Endpoint:
     """See Endpoints.update_endpoint."""
     before = endpoint(transaction, box, application_id, ref)
+    if revision is not None and revision != before.revision:
+        raise StaleError("The endpoint has changed.")
     key = before.id
     _refuse_taken_uid(transaction, application_id, draft.uid, key)
     transaction.change(

@@ -57,12 +57,15 @@ class EventTypes(Protocol):
         *,
         now: Instant,
         limit: int | None = None,
+        revision: int | None = None,
         once: Once | None = None,
     ) -> Repeated | None:
         """
         Keep each as it is given, new or not, archived or not; all of one organization.
 
-        `now` is the mark's, which is kept even if there is nothing else to keep. What exists keeps its `created_at`. LimitReachedError if there would be more than `limit`.
+        `now` is the mark's, which is kept even if there is nothing else to keep. What exists keeps
+        its `created_at`. LimitReachedError if there would be more than `limit`; StaleError if
+        anything of the organization's has changed since `revision`.
         """
 
     async def delete_event_type(self, organization: str, name: str) -> None:
@@ -70,6 +73,14 @@ class EventTypes(Protocol):
 
     async def event_type(self, organization: str, name: str) -> EventType:
         """One event type, archived or not. NotFoundError."""
+
+    async def event_type_in_force(
+        self, organization: str, name: str
+    ) -> tuple[EventType | None, int]:
+        """One that is not archived, if there is one, and the revision that it was read at."""
+
+    async def event_types_revision(self, organization: str) -> int:
+        """How often anything of the organization's event types has changed."""
 
     async def event_types(
         self,

@@ -1,13 +1,14 @@
-"""Event types that an organization made itself, on SQLite."""
+"""Event types that an organization made itself; each function is a share of one transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from marketbell.errors import ConflictError, LimitReachedError, NotFoundError
+from marketbell.errors import ConflictError, LimitReachedError, NotFoundError, StaleError
 from marketbell.model import Instant
 from marketbell.store.base import EventType, Once, Page, Repeated, Slice
+from marketbell.store.configuration import event_types_revision
 from marketbell.store.once import once
 from marketbell.store.paging import span_of_names
 from marketbell.store.rows import decode_names, encode_names
@@ -35,6 +36,7 @@ def create_event_type(
             raise ConflictError(f"The event type {draft.name!r} exists already.")
         _refuse_more(transaction, draft.organization, limit, new=row is None)
         _put(transaction, draft)
+        _changed(transaction, draft.organization)
         made = event_type(transaction, draft.organization, draft.name)
         transaction.touches.append(touch_of(None, made))
         return made
@@ -48,19 +50,27 @@ def put_event_types(
     *,
     now: Instant,
     limit: int | None = None,
+    revision: int | None = None,
     mark: Once | None = None,
 ) -> Repeated | None:
     """See EventTypes.put_event_types."""
 
     def put() -> None:
+        organizations = {draft.organization for draft in drafts}
+        for organization in organizations:
+            kept = revision is None or revision == event_types_revision(transaction, organization)
+            if not kept:
+                raise StaleError("The event types have changed.")
         before = [_row(transaction, draft.organization, draft.name) for draft in drafts]
-        for organization in {draft.organization for draft in drafts}:
+        for organization in organizations:
             _refuse_more(transaction, organization, limit, new=before.count(None))
         for draft, row in zip(drafts, before, strict=True):
             _put(transaction, draft)
             transaction.touches.append(
                 touch_of(None if row is None else _event_type_of(row), draft)
             )
+        for organization in organizations:
+            _changed(transaction, organization)
 
     return once(transaction, mark, now, put)
 
@@ -70,6 +80,7 @@ def delete_event_type(transaction: Transaction, organization: str, name: str) ->
     named = {"organization": organization, "name": name}
     if not transaction.change(_SQL["event_type_delete"], named):
         raise _no_such(name)
+    _changed(transaction, organization)
     transaction.touches.append(Touch(None, None, ()))
 
 
@@ -79,6 +90,15 @@ def event_type(transaction: Transaction, organization: str, name: str) -> EventT
     if row is None:
         raise _no_such(name)
     return _event_type_of(row)
+
+
+def event_type_in_force(
+    transaction: Transaction, organization: str, name: str
+) -> tuple[EventType | None, int]:
+    """See EventTypes.event_type_in_force."""
+    row = _row(transaction, organization, name)
+    found = None if row is None or row[_ARCHIVED] else _event_type_of(row)
+    return found, event_types_revision(transaction, organization)
 
 
 def event_types(
@@ -122,6 +142,10 @@ def _put(transaction: Transaction, draft: EventType) -> None:
             "updated_at": draft.updated_at,
         },
     )
+
+
+def _changed(transaction: Transaction, organization: str) -> None:
+    transaction.change(_SQL["event_types_changed"], {"organization": organization})
 
 
 def _refuse_more(

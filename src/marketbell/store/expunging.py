@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from marketbell.errors import NotFoundError
 from marketbell.model import DeliveryState, Instant
+from marketbell.store import keys
 from marketbell.store.base import Once, Repeated
 from marketbell.store.history import find_message_id
 from marketbell.store.once import once
@@ -75,6 +76,7 @@ def expunge_response(transaction: Transaction, message_id: int, public_id: str) 
         "message_id": message_id,
         "public_id": public_id,
         "response": EXPUNGED,
+        **keys.around(public_id),
     }
     if not transaction.change(_SQL["response_set"], values):
         raise NotFoundError("The message has no such attempt.")

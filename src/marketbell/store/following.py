@@ -1,4 +1,4 @@
-"""What follows behind the writing on SQLite: labels of messages and words of payloads, some at a time."""
+"""What follows behind the writing: labels of messages and words of payloads, some at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from marketbell.model import Instant
+from marketbell.model import Instant, Millis
+from marketbell.store import keys
 from marketbell.store.rows import decode_names
 from marketbell.store.statements import statements
 from marketbell.store.texts import scope_of, words_of_payload
@@ -16,6 +17,7 @@ _SQL = statements("search")
 
 _LABELS: Final = "labels"
 _TEXTS: Final = "texts"
+_LATE_TEXTS: Final = "late texts"
 
 
 def label(transaction: Transaction, messages_max: int) -> bool:
@@ -50,16 +52,51 @@ class Words(msgspec.Struct, frozen=True):
     rows: list[Row]
     """Message, scope, words, and the message again."""
     more: bool
+    name: str = _TEXTS
+    """Of the position."""
 
 
 def read_words(transaction: Transaction, messages_max: int, bytes_max: int) -> Words:
     """The words of the next messages, of at most so many messages and about so many bytes."""
     begins = _position(transaction, _TEXTS)
+    values = {"position": begins, "limit": messages_max}
+    rows, ends, more = _words_of(transaction, "messages_from", values, bytes_max)
+    return Words(begins, ends, rows, more)
+
+
+def read_late_words(
+    transaction: Transaction, messages_max: int, bytes_max: int, slack: Millis
+) -> Words:
+    """
+    The words of messages that were committed after others behind them had been read.
+
+    It goes after `read_words`, up to `slack` before the oldest transaction that is open: what
+    another one of that time may still keep lies behind it. With a clock of its own, as for tests, it
+    stays `slack` behind the first reading.
+    """
+    begins = _position(transaction, _LATE_TEXTS)
+    front = _position(transaction, _TEXTS)
+    row: Any = transaction.row(_SQL["oldest_writer"])
+    now, oldest = row
+    until = min(front + 1, keys.floor(oldest - slack))
+    if front > keys.floor(now + slack):
+        until = front - keys.length(slack)
+    if until - 1 <= begins:
+        return Words(begins, begins, [], False, _LATE_TEXTS)
+    values = {"position": begins, "until": until, "limit": messages_max}
+    rows, ends, _more = _words_of(transaction, "messages_late", values, bytes_max)
+    if ends == begins:  # none of them, and no more than were looked at
+        return Words(begins, until - 1, rows, False, _LATE_TEXTS)
+    return Words(begins, ends, rows, True, _LATE_TEXTS)
+
+
+def _words_of(
+    transaction: Transaction, name: str, values: dict[str, int], bytes_max: int
+) -> tuple[list[Row], int, bool]:
+    """The rows to be noted, the last message that was read, and whether there are more."""
     rows: list[Row] = []
-    count, size, ends = 0, 0, begins
-    found: Any = transaction.each(
-        _SQL["messages_from"], {"position": begins, "limit": messages_max}
-    )
+    count, size, ends = 0, 0, values["position"]
+    found: Any = transaction.each(_SQL[name], values)
     for message_id, application_id, _created_at, payload in found:
         count, ends = count + 1, message_id
         if payload:
@@ -69,7 +106,7 @@ def read_words(transaction: Transaction, messages_max: int, bytes_max: int) -> W
         if size >= bytes_max:
             break
     found.close()
-    return Words(begins, ends, rows, count == messages_max or size >= bytes_max)
+    return rows, ends, count == values["limit"] or size >= bytes_max
 
 
 def note_words(transaction: Transaction, words: Words) -> bool:
@@ -78,10 +115,10 @@ def note_words(transaction: Transaction, words: Words) -> bool:
 
     A payload that went in between is not noted.
     """
-    if _position(transaction, _TEXTS) != words.begins:
+    if _position(transaction, words.name, "position_held") != words.begins:
         return True
     transaction.change_many(_SQL["text_insert"], words.rows)
-    transaction.change(_SQL["position_set"], {"name": _TEXTS, "position": words.ends})
+    transaction.change(_SQL["position_set"], {"name": words.name, "position": words.ends})
     return words.more
 
 
@@ -91,6 +128,6 @@ def texts_since(transaction: Transaction) -> Instant | None:
     return None if row is None else row[0]
 
 
-def _position(transaction: Transaction, name: str) -> int:
-    row: Any = transaction.row(_SQL["position"], {"name": name})
+def _position(transaction: Transaction, name: str, how: str = "position") -> int:
+    row: Any = transaction.row(_SQL[how], {"name": name})
     return 0 if row is None else row[0]

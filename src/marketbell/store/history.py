@@ -15,6 +15,7 @@ from marketbell.model import (
     Outcome,
     Trigger,
 )
+from marketbell.store import keys
 from marketbell.store.base import (
     AttemptRow,
     Once,
@@ -26,7 +27,7 @@ from marketbell.store.resending import make_due
 from marketbell.store.rows import message_of
 from marketbell.store.search_plane import Destination
 from marketbell.store.statements import statements
-from marketbell.store.transaction import Transaction
+from marketbell.store.transaction import Row, Transaction, Value
 
 _SQL = statements("history")
 _QUEUE = statements("queue")
@@ -41,9 +42,9 @@ def message(transaction: Transaction, application_id: int, ref: str) -> Message:
 
 def attempt(transaction: Transaction, message_id: int, public_id: str) -> AttemptRow:
     """See Search.attempt."""
-    row: Any = transaction.row(
-        _SQL["attempt_of_message"], {"message_id": message_id, "public_id": public_id}
-    )
+    values: dict[str, Value] = {"message_id": message_id, "public_id": public_id}
+    values.update(keys.around(public_id))
+    row: Any = transaction.row(_SQL["attempt_of_message"], values)
     if row is None:
         raise NotFoundError("The message has no such attempt.")
     return read_attempt(transaction, row[0], content=True)
@@ -114,9 +115,11 @@ def _resend(
 def find_message_id(transaction: Transaction, application_id: int, ref: str) -> int:
     """The key of a message by public id or eventId. NotFoundError."""
     name = "message_id_by_event_id"
+    near: dict[str, int] = {}
     if ids.is_id(ids.MESSAGE, ref):
         name = "message_id_by_public_id"
-    row: Any = transaction.row(_SQL[name], {"application_id": application_id, "ref": ref})
+        near = keys.around(ref)
+    row: Any = transaction.row(_SQL[name], {"application_id": application_id, "ref": ref, **near})
     if row is None:
         raise NotFoundError("There is no such message.")
     key: int = row[0]
@@ -132,10 +135,16 @@ def read_message(transaction: Transaction, message_id: int, *, content: bool) ->
 def read_attempt(transaction: Transaction, attempt_id: int, *, content: bool) -> AttemptRow:
     """The attempt with this key."""
     row: Any = transaction.row(_SQL["attempt"], {"id": attempt_id, "with_content": content})
-    endpoint_public_id, state, due_at = row[27:]
+    return attempt_row_of(row)
+
+
+def attempt_row_of(row: Row) -> AttemptRow:
+    """An attempt from the columns of its message, its own, and where its delivery stands."""
+    values: Any = row
+    endpoint_public_id, state, due_at = values[27:]
     return AttemptRow(
-        attempt=_attempt_of(row[13:27]),
-        message=message_of(row[:13]),
+        attempt=_attempt_of(values[13:27]),
+        message=message_of(values[:13]),
         endpoint_public_id=endpoint_public_id,
         delivery_state=DeliveryState(state),
         next_at=due_at if due_at is not None and due_at < NEVER else None,

@@ -1,4 +1,4 @@
-"""The marketplaces' things on SQLite; see store/marketplace_plane.py."""
+"""The marketplaces' things, kept with what is told of them; see store/marketplace_plane.py."""
 
 from __future__ import annotations
 
@@ -218,19 +218,19 @@ def _keep(
     for entity in changes:
         transaction.change(
             _SQL["entity_update" if entity.revision else "entity_insert"],
-            (
-                application_id,
-                entity.kind,
-                entity.number,
-                entity.key,
-                int(entity.sole),
-                entity.parent,
-                entity.state,
-                int(entity.over),
-                entity.body,
-                entity.created_at,
-                now,
-            ),
+            {
+                "application_id": application_id,
+                "kind": entity.kind,
+                "number": entity.number,
+                "key": entity.key,
+                "sole": int(entity.sole),
+                "parent": entity.parent,
+                "state": entity.state,
+                "over": int(entity.over),
+                "body": entity.body,
+                "created_at": entity.created_at,
+                "now": now,
+            },
         )
 
 

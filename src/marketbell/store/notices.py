@@ -1,4 +1,4 @@
-"""The notices of the SQLite store: what is yet to be told, read and forgotten."""
+"""The notices of a store: what is yet to be told, read and forgotten."""
 
 from __future__ import annotations
 

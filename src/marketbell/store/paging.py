@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from marketbell import ids
 from marketbell.errors import InvalidError
 from marketbell.model import NEVER
+from marketbell.store import keys
 from marketbell.store.base import Page, Slice
 from marketbell.store.statements import Statement
 from marketbell.store.transaction import Transaction, Value
 
 T = TypeVar("T")
-Key = TypeVar("Key", int, str | bytes)
+Key = TypeVar("Key", int, str)
+
+_ABOVE_NAMES: Final = "\U0010ffff"
+"""The last character there is; texts are compared byte by byte, and no name begins with it."""
 
 
 class Span(msgspec.Struct, Generic[Key], frozen=True, kw_only=True):
@@ -66,7 +70,7 @@ def span_of_ids(
         key = ids.key_of(public_id)
         if key is not None:
             return key, key
-        row: Any = transaction.row(position, {"public_id": public_id})
+        row: Any = transaction.row(position, {"public_id": public_id, **keys.around(public_id)})
         if row is None:
             return NEVER, NEVER
         key, found = row
@@ -75,14 +79,13 @@ def span_of_ids(
     return _span(page, place, 0, NEVER, descending=descending)
 
 
-def span_of_names(page: Page) -> Span[str | bytes]:
+def span_of_names(page: Page) -> Span[str]:
     """The span of a page in a list that is ordered by names."""
 
-    def place(name: str) -> tuple[str | bytes, str | bytes]:
+    def place(name: str) -> tuple[str, str]:
         return name, name
 
-    # To SQLite a blob is greater than every text, so this is above all names.
-    return _span(page, place, "", b"\xff", descending=page.descending)
+    return _span(page, place, "", _ABOVE_NAMES, descending=page.descending)
 
 
 def _span(

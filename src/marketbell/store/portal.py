@@ -1,4 +1,4 @@
-"""One-time codes and sessions of the portal on SQLite."""
+"""One-time codes and sessions of the portal, kept by their digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets and headers sealed anew on SQLite, in short steps."""
+"""Secrets and headers sealed anew, in short steps."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class SealedResource(Resource):
         return await self._write(
             lambda transaction: _reseal(transaction, self._box, _KINDS[what], after, limit),
             bounded=False,
+            configures=True,
         )
 
 

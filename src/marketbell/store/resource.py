@@ -40,14 +40,17 @@ class Resource(ABC):
         effect: Callable[[Transaction], T],
         *,
         bounded: bool = True,
+        configures: bool = False,
         rows: int = 1,
         size: int = 0,
     ) -> Awaitable[T]:
         """
         Run a function in a write transaction; its value once that is on disk.
 
-        It may be run again if the database asks for that. What is not `bounded` is the data
-        plane's own work, everything else a change that somebody asked for.
+        It may be run again if the database asks for that. What is not `bounded` is the server's
+        own work, everything else a change that somebody asked for; these are made one at a time
+        over all nodes, and so is the server's own work if it `configures`: it then reads what it
+        changes without a lock.
         """
 
     @abstractmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 
 from marketbell.model import (
@@ -18,8 +17,8 @@ from marketbell.store import (
     audit,
     configuration,
     endpoints,
-    event_types,
     history,
+    present,
     retention,
 )
 from marketbell.store.base import (
@@ -28,7 +27,6 @@ from marketbell.store.base import (
     AuditEntry,
     AuditFilter,
     EndpointDraft,
-    EventType,
     Gauges,
     Once,
     Page,
@@ -36,12 +34,13 @@ from marketbell.store.base import (
     Repeated,
     Slice,
     Subscribers,
+    Waiting,
 )
 from marketbell.store.resource import Resource
 
 
 class CoreResource(Resource):
-    """Applications, Endpoints, EventTypes, History and Retention over a writer and readers."""
+    """Applications, Endpoints, History and Retention over a writer and readers."""
 
     @cached_property
     def _walks(self) -> retention.Walks:
@@ -82,12 +81,18 @@ class CoreResource(Resource):
         )
 
     async def update_application(
-        self, organization: str, ref: str, draft: ApplicationDraft, *, now: Instant
+        self,
+        organization: str,
+        ref: str,
+        draft: ApplicationDraft,
+        *,
+        now: Instant,
+        revision: int | None = None,
     ) -> Application:
         """See Applications.update_application."""
         return await self._write(
             lambda transaction: applications.update_application(
-                transaction, organization, ref, draft, now=now
+                transaction, organization, ref, draft, now=now, revision=revision
             )
         )
 
@@ -103,6 +108,12 @@ class CoreResource(Resource):
         """See Applications.subscribers."""
         return await self._read(
             lambda transaction: configuration.subscribers(transaction, self._box, organization, ref)
+        )
+
+    async def subscribers_revision(self, application_id: int) -> int | None:
+        """See Applications.subscribers_revision."""
+        return await self._read(
+            lambda transaction: configuration.subscribers_revision(transaction, application_id)
         )
 
     # -- Endpoints --------------------------------------------------------------------------
@@ -142,12 +153,18 @@ class CoreResource(Resource):
         )
 
     async def update_endpoint(
-        self, application_id: int, ref: str, draft: EndpointDraft, *, now: Instant
+        self,
+        application_id: int,
+        ref: str,
+        draft: EndpointDraft,
+        *,
+        now: Instant,
+        revision: int | None = None,
     ) -> Endpoint:
         """See Endpoints.update_endpoint."""
         return await self._write(
             lambda transaction: endpoints.update_endpoint(
-                transaction, self._box, application_id, ref, draft, now=now
+                transaction, self._box, application_id, ref, draft, now=now, revision=revision
             )
         )
 
@@ -204,64 +221,7 @@ class CoreResource(Resource):
         await self._write(
             lambda transaction: endpoints.disable_endpoint(transaction, endpoint_id, now=now),
             bounded=False,
-        )
-
-    # -- EventTypes -------------------------------------------------------------------------
-
-    async def create_event_type(
-        self, event_type: EventType, *, limit: int | None = None, once: Once | None = None
-    ) -> EventType | Repeated:
-        """See EventTypes.create_event_type."""
-        return await self._write(
-            lambda transaction: event_types.create_event_type(
-                transaction, event_type, limit=limit, mark=once
-            )
-        )
-
-    async def put_event_types(
-        self,
-        given: Sequence[EventType],
-        *,
-        now: Instant,
-        limit: int | None = None,
-        once: Once | None = None,
-    ) -> Repeated | None:
-        """See EventTypes.put_event_types."""
-        return await self._write(
-            lambda transaction: event_types.put_event_types(
-                transaction, given, now=now, limit=limit, mark=once
-            )
-        )
-
-    async def delete_event_type(self, organization: str, name: str) -> None:
-        """See EventTypes.delete_event_type."""
-        await self._write(
-            lambda transaction: event_types.delete_event_type(transaction, organization, name)
-        )
-
-    async def event_type(self, organization: str, name: str) -> EventType:
-        """See EventTypes.event_type."""
-        return await self._read(
-            lambda transaction: event_types.event_type(transaction, organization, name)
-        )
-
-    async def event_types(
-        self,
-        organization: str,
-        page: Page,
-        *,
-        include_archived: bool = False,
-        feature_flags: frozenset[str] | None = None,
-    ) -> Slice[EventType]:
-        """See EventTypes.event_types."""
-        return await self._read(
-            lambda transaction: event_types.event_types(
-                transaction,
-                organization,
-                page,
-                include_archived=include_archived,
-                feature_flags=feature_flags,
-            )
+            configures=True,
         )
 
     # -- History ----------------------------------------------------------------------------
@@ -320,11 +280,15 @@ class CoreResource(Resource):
     async def failing_since(self, before: Instant, limit: int) -> tuple[int, ...]:
         """See Retention.failing_since."""
         return await self._read(
-            lambda transaction: retention.failing_since(transaction, before, limit)
+            lambda transaction: present.failing_since(transaction, before, limit)
         )
 
     async def gauges(self, *, now: Instant) -> Gauges:
         """See Retention.gauges."""
         return await self._read(
-            lambda transaction: retention.gauges(transaction, self._sizes(), now=now)
+            lambda transaction: present.gauges(transaction, self._sizes(), now=now)
         )
+
+    async def waiting(self, ages: Ages, *, now: Instant) -> Waiting:
+        """See Retention.waiting."""
+        return await self._read(lambda transaction: present.waiting(transaction, ages, now=now))

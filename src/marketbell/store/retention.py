@@ -1,4 +1,4 @@
-"""Retention on SQLite: what is past its age goes, a bounded number of rows in each step."""
+"""Retention: what is past its age goes, a bounded number of rows in each step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from marketbell.model import NEVER, DeliveryState, Instant, Millis
-from marketbell.store.base import Ages, Gauges, Pruned
+from marketbell.store.base import Ages, Pruned
 from marketbell.store.ended import drop_ended
 from marketbell.store.marks import buckets
 from marketbell.store.recording import finish, go_on
@@ -52,38 +52,12 @@ def prune(
     payload. It stays while a delivery of it is unfinished, while a key waits for it, and while
     its payload has a time of its own that is yet to come.
     """
-    step = _Step(transaction, walks, ages, now, limit)
-    step.end_deleted_endpoints()
-    step.drop_expired_payloads()
-    step.drop_aged_payloads()
-    step.drop_attempts()
-    step.drop_messages()
-    step.drop_marks()
-    step.drop_secrets()
-    step.drop_deleted_applications()
-    step.drop_ended()
-    step.drop_audit()
-    step.drop_portal(real)
+    step = Step(transaction, walks, ages, now, limit)
+    step.take(real)
     return step.pruned()
 
 
-def failing_since(transaction: Transaction, before: Instant, limit: int) -> tuple[int, ...]:
-    """See Retention.failing_since; the longest failing first."""
-    rows: Any = transaction.rows(_SQL["failing_since"], {"before": before, "limit": limit})
-    return tuple(row[0] for row in rows)
-
-
-def gauges(transaction: Transaction, sizes: tuple[int, int], *, now: Instant) -> Gauges:
-    """See Retention.gauges."""
-    oldest: Any = transaction.row(_SQL["oldest_due"], {"now": now})
-    parked: Any = transaction.row(_SQL["parked"])
-    file_bytes, log_bytes = sizes
-    return Gauges(
-        oldest_due=oldest[0], parked=parked[0], file_bytes=file_bytes, log_bytes=log_bytes
-    )
-
-
-class _Step:
+class Step:
     """One step: what it has removed so far, and whether there is more."""
 
     def __init__(
@@ -107,6 +81,20 @@ class _Step:
             cancelled=self._cancelled,
             more=self._more,
         )
+
+    def take(self, real: Instant) -> None:
+        """Some of everything; `real` is what the clock of the wall shows."""
+        self.end_deleted_endpoints()
+        self.drop_expired_payloads()
+        self.drop_aged_payloads()
+        self.drop_attempts()
+        self.drop_messages()
+        self.drop_marks()
+        self.drop_secrets()
+        self.drop_deleted_applications()
+        self.drop_ended()
+        self.drop_audit()
+        self.drop_portal(real)
 
     # -- payloads -------------------------------------------------------------------------
 

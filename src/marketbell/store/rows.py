@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +27,11 @@ def decode_names(text: str | None) -> tuple[str, ...]:
 def encode_headers(headers: tuple[tuple[str, str], ...]) -> str | None:
     """Headers as a JSON list of pairs; None for none."""
     return _ENCODE.encode(headers).decode() if headers else None
+
+
+def keys_of(keys: Sequence[tuple[int, int]]) -> dict[str, str]:
+    """The keys of rows of the outbox, as the statements take them."""
+    return {"keys": _ENCODE.encode(keys).decode()}
 
 
 def message_of(row: tuple[Any, ...]) -> Message:

@@ -19,6 +19,7 @@ from marketbell.store.base import (
 from marketbell.store.resource import Resource
 from marketbell.store.search_plane import DeliveryRow, Destination, Owned
 from marketbell.store.searching import Searcher
+from marketbell.store.searching_timed import searcher
 from marketbell.store.statistics_plane import AttemptFigures, EndpointFigures
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ class SearchResource(Resource):
 
     def _search(self, query: Callable[[Searcher], T]) -> Awaitable[T]:
         budget_s = self._options.search_s
-        return self._read(lambda transaction: query(Searcher(transaction, budget_s)))
+        return self._read(lambda transaction: query(searcher(transaction, budget_s)))
 
     # -- History ----------------------------------------------------------------------------
 
@@ -95,7 +96,7 @@ class SearchResource(Resource):
         """See Search.messages_worded."""
         budget_s = self._options.text_search_s
         return await self._read(
-            lambda transaction: Searcher(transaction, budget_s).messages_worded(
+            lambda transaction: searcher(transaction, budget_s).messages_worded(
                 application_id, words, which, page
             )
         )
@@ -188,7 +189,7 @@ class SearchResource(Resource):
         sums = await self._read(
             lambda transaction: statistics.read_sums(transaction, before, bytes_max)
         )
-        if not sums.last and not sums.old:
+        if not sums.keys and not sums.old:
             return False
         return await self._write(
             lambda transaction: statistics.keep_sums(transaction, sums, before), bounded=False

@@ -5,19 +5,29 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
 from marketbell import ids
-from marketbell.model import NEVER, DeliveryState, Message, Millis
+from marketbell.model import NEVER, DeliveryState, Message
 from marketbell.store.base import AttemptFilter, AttemptRow, MessageFilter, Page, Slice
 from marketbell.store.control_plane import Stop
 from marketbell.store.history import read_attempt, read_message
 from marketbell.store.paging import Span, span_of_ids
 from marketbell.store.search_plane import DeliveryRow, Owned
+from marketbell.store.search_values import (
+    ATTEMPTS,
+    MESSAGES,
+    Kind,
+    attempt_filter_of,
+    filter_of,
+    labels_of,
+    names_of,
+    refused_of,
+)
 from marketbell.store.setbacks import in_order
 from marketbell.store.statements import Statement, statements
 from marketbell.store.texts import match_of
@@ -32,28 +42,10 @@ Found: TypeAlias = tuple[list[int], int | None]
 _SQL = statements("search")
 _HISTORY = statements("history")
 
-_ENCODE: Final = msgspec.json.Encoder()
-_TYPES_MERGED: Final = 16
-"""More event types than these are looked for among all messages."""
 _PART: Final = 32
 """Rows of one of several sources that are read at once, after fewer: there may be hundreds."""
-_FIRST_PART: Final = 4_096
-"""Messages that a search by words goes through at first."""
 _UNDELIVERED: Final = frozenset({DeliveryState.FAILED, DeliveryState.CANCELLED})
 _UNFINISHED: Final = frozenset({DeliveryState.PENDING, DeliveryState.SENDING})
-
-
-class _Kind(msgspec.Struct, frozen=True):
-    """How rows of one kind are found by their time, and named."""
-
-    table: str
-    prefix: str
-    slack: Millis
-    """How much later than it was made a row may be committed, and still be found by its time."""
-
-
-_MESSAGES: Final = _Kind("message", ids.MESSAGE, 60_000)
-_ATTEMPTS: Final = _Kind("attempt", ids.ATTEMPT, 600_000)
 
 
 class Searcher:
@@ -63,43 +55,43 @@ class Searcher:
         self._transaction = transaction
         self._until = time.perf_counter() + budget_s
         self._budget_s = budget_s
+        self._refs: dict[int, str] = {}
 
     def messages(self, application_id: int, which: MessageFilter, page: Page) -> Slice[Message]:
         """See History.messages; a filter by time reads only that time's, and a minute around."""
         types = which.event_types
         if types is not None and not types:
             return Slice((), done=True)
-        span = _span(self._transaction, _MESSAGES, which, page)
-        values = {"application_id": application_id, **_filter(which), **span.values, "limit": -1}
-        labels = _labels(which)
+        span = self._span(MESSAGES, which, page)
+        values = {"application_id": application_id, **filter_of(which), **span.values, "limit": -1}
+        labels = labels_of(which)
         if labels is None:
             rows = self._each(f"messages_{span.way}", values)
         else:
             rows = self._labelled(labels, values, span)
-        return self._slice(_MESSAGES, span, self._found(span, rows), self._message(which))
+        return self._slice(MESSAGES, span, self._found(span, rows), self._message(which))
 
     def attempts(self, application_id: int, which: AttemptFilter, page: Page) -> Slice[AttemptRow]:
         """See History.attempts; those of a whole application are put together from its endpoints'."""
-        span = _span(self._transaction, _ATTEMPTS, which, page)
+        span = self._span(ATTEMPTS, which, page)
         values = {
             "application_id": application_id,
             "message_id": which.message_id,
-            **_attempt_filter(which),
+            **attempt_filter_of(which),
             **span.values,
             "limit": -1,
         }
-        source = f"attempts_{_refused(which)}of_endpoint_{span.way}"
+        source = f"attempts_{refused_of(which)}of_endpoint"
         if which.message_id is not None:
-            rows = self._each(f"attempts_of_message_{span.way}", values)
+            rows = self._of_message(values, span)
         elif which.endpoint_id is not None:
-            rows = self._each(source, values)
+            rows = self._each(f"{source}_{span.way}", values)
         else:
             ever: Any = self._transaction.rows(
                 _SQL["endpoints_ever"], {"application_id": application_id}
             )
-            sources = [{**values, "endpoint_id": endpoint_id} for (endpoint_id,) in ever]
-            rows = self._merged(source, sources, span)
-        return self._slice(_ATTEMPTS, span, self._found(span, rows), self._attempt(which))
+            rows = self._of_endpoints(source, [key for (key,) in ever], values, span)
+        return self._slice(ATTEMPTS, span, self._found(span, rows), self._attempt(which))
 
     def deliveries(
         self,
@@ -111,12 +103,12 @@ class Searcher:
         states: frozenset[DeliveryState] | None,
     ) -> Slice[DeliveryRow]:
         """See Search.deliveries; those that were made are looked for among the messages."""
-        span = _span(self._transaction, _MESSAGES, which, page)
+        span = self._span(MESSAGES, which, page)
         values = {
             "application_id": application_id,
             "endpoint_id": endpoint_id,
-            "states": None if states is None else _names(states),
-            **_filter(which),
+            "states": None if states is None else names_of(states),
+            **filter_of(which),
             **span.values,
             "limit": -1,
         }
@@ -125,12 +117,10 @@ class Searcher:
             source = "deliveries_undelivered"
         elif states is not None and states <= _UNFINISHED:
             source = "deliveries_unfinished"
-        message = self._message(which)
+        message, delivery = self._message(which), self._delivery(endpoint_id)
 
         def row(key: int) -> DeliveryRow:
-            pair = {"message_id": key, "endpoint_id": endpoint_id}
-            found: Any = self._transaction.row(_SQL["delivery_now"], pair)
-            state, due_at = found
+            state, due_at = delivery(key)
             return DeliveryRow(
                 message=message(key),
                 state=DeliveryState(state),
@@ -138,14 +128,14 @@ class Searcher:
             )
 
         rows = self._each(f"{source}_{span.way}", values)
-        return self._slice(_MESSAGES, span, self._found(span, rows), row)
+        return self._slice(MESSAGES, span, self._found(span, rows), row)
 
     def messages_anywhere(
         self, organization: str, which: MessageFilter, page: Page
     ) -> Slice[Owned[Message]]:
         """See Search.messages_anywhere."""
-        span = _span(self._transaction, _MESSAGES, which, page)
-        values = {"organization": organization, **_filter(which), **span.values, "limit": -1}
+        span = self._span(MESSAGES, which, page)
+        values = {"organization": organization, **filter_of(which), **span.values, "limit": -1}
         message = self._message(which)
 
         def row(key: int) -> Owned[Message]:
@@ -153,15 +143,15 @@ class Searcher:
             return Owned(self._application(found.application_id), found)
 
         rows = self._each(f"messages_anywhere_{span.way}", values)
-        return self._slice(_MESSAGES, span, self._found(span, rows), row)
+        return self._slice(MESSAGES, span, self._found(span, rows), row)
 
     def attempts_anywhere(
         self, organization: str, which: AttemptFilter, page: Page
     ) -> Slice[Owned[AttemptRow]]:
         """See Search.attempts_anywhere."""
-        span = _span(self._transaction, _ATTEMPTS, which, page)
+        span = self._span(ATTEMPTS, which, page)
         values = {
-            "organization": organization, **_attempt_filter(which), **span.values, "limit": -1,
+            "organization": organization, **attempt_filter_of(which), **span.values, "limit": -1,
         }  # fmt: skip
         attempt = self._attempt(which)
 
@@ -169,26 +159,26 @@ class Searcher:
             found = attempt(key)
             return Owned(self._application(found.message.application_id), found)
 
-        rows = self._each(f"attempts_{_refused(which)}anywhere_{span.way}", values)
-        return self._slice(_ATTEMPTS, span, self._found(span, rows), row)
+        rows = self._each(f"attempts_{refused_of(which)}anywhere_{span.way}", values)
+        return self._slice(ATTEMPTS, span, self._found(span, rows), row)
 
     def messages_worded(
         self, application_id: int, words: tuple[str, ...], which: MessageFilter, page: Page
     ) -> Slice[Message]:
         """See Search.messages_worded; it goes through the time in parts, each a part of its own time."""
-        span = _span(self._transaction, _MESSAGES, which, page)
+        span = self._span(MESSAGES, which, page)
         first: Any = self._transaction.row(_SQL["message_first"])
         position: Any = self._transaction.row(_SQL["position"], {"name": "texts"})
         low = max(span.low, first[0] - 1)
         high = min(span.high, 1 + (0 if position is None else position[0]))
         values = {
             "application_id": application_id,
-            "words": match_of(application_id, words),
-            **_filter(which),
+            "words": self._question(application_id, words),
+            **filter_of(which),
         }
         keys: list[int] = []
         stopped: int | None = None
-        size = _FIRST_PART
+        size = self._first_part
         while high - low > 1 and len(keys) <= span.limit:
             near, far = (max(low, high - 1 - size), high) if span.down else (low, low + 1 + size)
             part = {"low": near, "high": min(far, high), "limit": span.limit + 1 - len(keys)}
@@ -204,9 +194,31 @@ class Searcher:
             if high - low > 1 and now > self._until:
                 stopped = high if span.down else low
                 break
-        return self._slice(_MESSAGES, span, (keys, stopped), self._message(which))
+        return self._slice(MESSAGES, span, (keys, stopped), self._message(which))
 
     # -- sources ------------------------------------------------------------------------
+
+    _first_part = 4_096
+    """Keys that a search by words goes through at first."""
+
+    def _question(self, application_id: int, words: tuple[str, ...]) -> str:
+        """How the database is asked for the payloads of an application with all of these words."""
+        return match_of(application_id, words)
+
+    def _span(self, kind: Kind, which: MessageFilter | AttemptFilter, page: Page) -> Span[int]:
+        """The span of a page, newest first, so that no rows of other times are read."""
+        return _span(self._transaction, kind, which, page)
+
+    def _of_message(self, values: dict[str, Value], span: Span[int]) -> Rows:
+        """The attempts of one message."""
+        return self._each(f"attempts_of_message_{span.way}", values)
+
+    def _of_endpoints(
+        self, name: str, endpoint_ids: Sequence[int], values: dict[str, Value], span: Span[int]
+    ) -> Rows:
+        """The attempts at several endpoints; `name` is the statement for one of them."""
+        sources = [{**values, "endpoint_id": endpoint_id} for endpoint_id in endpoint_ids]
+        return self._merged(f"{name}_{span.way}", sources, span)
 
     def _each(self, name: str, values: dict[str, Value]) -> Rows:
         rows: Any = self._transaction.each(_SQL[name], values)
@@ -257,7 +269,7 @@ class Searcher:
         return keys, None
 
     def _slice(
-        self, kind: _Kind, span: Span[int], found: Found, value: Callable[[int], T]
+        self, kind: Kind, span: Span[int], found: Found, value: Callable[[int], T]
     ) -> Slice[T]:
         keys, stopped = found
         part = span.slice([(key,) for key in keys], lambda row: value(row[0]))
@@ -276,55 +288,24 @@ class Searcher:
         content = which.with_content
         return lambda key: read_attempt(self._transaction, key, content=content)
 
+    def _delivery(self, endpoint_id: int) -> Callable[[int], tuple[str, int | None]]:
+        def now(key: int) -> tuple[str, int | None]:
+            pair = {"message_id": key, "endpoint_id": endpoint_id}
+            row: Any = self._transaction.row(_SQL["delivery_now"], pair)
+            return row  # type: ignore[no-any-return]
+
+        return now
+
     def _application(self, application_id: int) -> str:
-        row: Any = self._transaction.row(_SQL["application_ref"], {"id": application_id})
-        return "" if row is None else row[0]
-
-
-def _labels(which: MessageFilter) -> list[str] | None:
-    """The labels of which a message must have one; None if the filter asks for none, or too many."""
-    if which.tag is not None:
-        return [f"t{which.tag}"]
-    if which.channel is not None:
-        return [f"c{which.channel}"]
-    types = which.event_types
-    if types is None or len(types) > _TYPES_MERGED:
-        return None
-    return [f"e{name}" for name in types]
-
-
-def _refused(which: AttemptFilter) -> str:
-    """Which index serves: that over the attempts that were not accepted, or that over all."""
-    refused = which.succeeded is False or which.status_code_class not in {None, 200}
-    return "refused_" if refused else ""
-
-
-def _filter(which: MessageFilter | AttemptFilter) -> dict[str, Value]:
-    types = which.event_types
-    return {
-        "event_types": None if types is None else _names(types),
-        "channel": which.channel,
-        "tag": which.tag,
-        "since": which.since,
-        "until": which.until,
-    }
-
-
-def _attempt_filter(which: AttemptFilter) -> dict[str, Value]:
-    return {
-        "endpoint_id": which.endpoint_id,
-        "succeeded": which.succeeded,
-        "status_code_class": which.status_code_class,
-        **_filter(which),
-    }
-
-
-def _names(names: Iterable[str]) -> str:
-    return _ENCODE.encode(sorted(names)).decode()
+        ref = self._refs.get(application_id)
+        if ref is None:
+            row: Any = self._transaction.row(_SQL["application_ref"], {"id": application_id})
+            ref = self._refs[application_id] = "" if row is None else row[0]
+        return ref
 
 
 def _span(
-    transaction: Transaction, kind: _Kind, which: MessageFilter | AttemptFilter, page: Page
+    transaction: Transaction, kind: Kind, which: MessageFilter | AttemptFilter, page: Page
 ) -> Span[int]:
     """
     The span of a page, newest first, between two instants, so that no rows of other times are read.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import asyncpg
+
 from marketbell.model import Instant
 from marketbell.store.base import Idempotency
-from marketbell.store.marks import Mark, Marks, buckets
+from marketbell.store.marks import Mark, Marks, bucket, buckets
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 
@@ -29,7 +31,7 @@ class SharedMarks(Marks):
         self, transaction: Transaction, keys: Sequence[bytes], auto: bool, now: Instant
     ) -> dict[bytes, Mark]:
         """See Marks.find."""
-        values = {"buckets": buckets(auto, now), "keys": list(keys)}
+        values = {"bucket": buckets(auto, now)[-1], "keys": list(keys)}
         rows: Any = transaction.rows(_SQL["marks_find"], values)  # type: ignore[arg-type]
         return {key: (body, message_id, answer) for key, body, message_id, answer in rows}
 
@@ -37,13 +39,15 @@ class SharedMarks(Marks):
         self, transaction: Transaction, made: Sequence[tuple[Idempotency, Instant, Mark]]
     ) -> None:
         """See Marks.put."""
-        transaction.change_many(
+        kept = transaction.change_many(
             _SQL["mark_keep"],
             [
-                (buckets(idempotency.auto, at)[0], idempotency.key, idempotency.body, *mark[1:])
-                for idempotency, at, mark in made
+                (bucket(idempotency.auto, at), idempotency.key, idempotency.body, *mark[1:])
+                for idempotency, at, mark in sorted(made, key=lambda one: one[0].key)
             ],
         )
+        if kept < len(made):
+            raise asyncpg.UniqueViolationError("another request has come with the same key")
 
     def drop(self, transaction: Transaction, now: Instant, limit: int) -> int:
         """See Marks.drop; there is no index beside the table."""

@@ -12,6 +12,7 @@ import apsw
 from marketbell.clock import Clock
 from marketbell.store import claiming, tasks
 from marketbell.store.migrate import migrate
+from marketbell.store.outbox import NoOutbox
 from marketbell.store.sealing import Box
 from marketbell.store.sqlite import (
     Readers,
@@ -31,7 +32,7 @@ __all__ = ("SqliteStore", "WriterLimits")
 T = TypeVar("T")
 
 
-class SqliteStore(WrittenStore):
+class SqliteStore(NoOutbox, WrittenStore):
     """
     One SQLite file, held by this process alone for as long as the store is open.
 
@@ -49,7 +50,7 @@ class SqliteStore(WrittenStore):
         self._lock_file = lock(options.path)
         try:
             self._connection = open_writer(options)
-            self.migrated = migrate(self._connection, now=clock.now())
+            self.migrated = migrate(self._connection)
             with self._connection:
                 self.lost_at_open = claiming.lose_all(
                     SqliteTransaction(self._connection), clock.now(), limits.lost_claims

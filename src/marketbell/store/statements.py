@@ -104,11 +104,3 @@ def numbered(text: str) -> Numbered:
         return f"${names.index(found[1]) + 1}"
 
     return Numbered(_PARAMETER.sub(number, text), tuple(names))
-
-
-@cache
-def migrations(database: str) -> tuple[tuple[int, str, str], ...]:
-    """Every migration as (number, file name, script), in order."""
-    folder = files("marketbell.store") / "sql" / database / "migrations"
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return tuple((int(name[:4]), name, (folder / name).read_text("utf-8")) for name in names)

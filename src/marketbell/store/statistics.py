@@ -25,6 +25,7 @@ _SQL = statements("statistics")
 _SEARCH = statements("search")
 
 _FIGURES: Final = "figures"
+_ENCODE: Final = msgspec.json.Encoder()
 
 _OLD_MAX: Final = 500
 """Figures that are past their age and go in one step."""
@@ -66,8 +67,8 @@ class Sums(msgspec.Struct, frozen=True):
 
     turn: int
     """How often sums had been kept when the run was read; keys of rows are given again and again."""
-    last: int
-    """The last row of the run; 0 if there is none."""
+    keys: list[int]
+    """The rows of the run; another that is committed later may lie between them."""
     rows: list[tuple[int, ...]]
     old: bool
     """Whether there are figures past their age."""
@@ -77,27 +78,30 @@ class Sums(msgspec.Struct, frozen=True):
 def read_sums(transaction: Transaction, before: Instant, bytes_max: int) -> Sums:
     """What was counted first of what has not been added up, of about so many bytes."""
     tally = Tally()
-    last, size = 0, 0
+    keys: list[int] = []
+    size = 0
     more = False
     rows: Any = transaction.each(_SQL["tallies"])
     for key, text in rows:
-        if last and size + len(text) > bytes_max:
+        if keys and size + len(text) > bytes_max:
             more = True
             break
         tally.take((text,))
-        last, size = key, size + len(text)
+        keys.append(key)
+        size += len(text)
     rows.close()
     old = transaction.row(_SQL["figures_old"], {"before": before // HOUR_MS}) is not None
-    return Sums(_turn(transaction), last, tally.rows(), old, more)
+    return Sums(_turn(transaction), keys, tally.rows(), old, more)
 
 
 def keep_sums(transaction: Transaction, sums: Sums, before: Instant) -> bool:
     """Keep what was added up, unless another step did; throw away what is old; whether more waits."""
-    if sums.last:
-        if _turn(transaction) != sums.turn:
+    if sums.keys:
+        if _turn(transaction, "position_held") != sums.turn:
             return True
         transaction.change_many(_SQL["figures_add"], sums.rows)
-        transaction.change(_SQL["tallies_delete"], {"last": sums.last})
+        run = _ENCODE.encode(sums.keys).decode()
+        transaction.change(_SQL["tallies_delete"], {"last": sums.keys[-1], "keys": run})
         transaction.change(_SEARCH["position_set"], {"name": _FIGURES, "position": sums.turn + 1})
     gone = transaction.change(
         _SQL["figures_delete"], {"before": before // HOUR_MS, "limit": _OLD_MAX}
@@ -105,8 +109,8 @@ def keep_sums(transaction: Transaction, sums: Sums, before: Instant) -> bool:
     return sums.more or gone == _OLD_MAX
 
 
-def _turn(transaction: Transaction) -> int:
-    row: Any = transaction.row(_SEARCH["position"], {"name": _FIGURES})
+def _turn(transaction: Transaction, how: str = "position") -> int:
+    row: Any = transaction.row(_SEARCH[how], {"name": _FIGURES})
     return 0 if row is None else row[0]
 
 

@@ -1,4 +1,4 @@
-"""The tasks of the SQLite store: their protocol over the writer and the readers."""
+"""The tasks of a store: their protocol over the writer and the readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step of a task does on SQLite, with its position, in one transaction."""
+"""What a step of a task does, with its position, in one transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Background tasks on SQLite; each function is a share of one transaction."""
+"""Background tasks; each function is a share of one transaction."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 from marketbell import ids
 from marketbell.errors import ConflictError, LimitReachedError, NotFoundError
 from marketbell.model import DeliveryState, Instant, Millis
+from marketbell.store import keys
 from marketbell.store.base import Once, Page, Repeated, Slice
 from marketbell.store.configuration import endpoint_by_id
 from marketbell.store.once import once
@@ -198,8 +199,14 @@ def _span(transaction: Transaction, selection: Selection) -> tuple[int, int]:
 
     Keys rise in order of commits and public ids in order of making; what was made a minute
     before was committed before. Where the clock was set back over its begin or its end, the span
-    goes on there.
+    goes on there. Keys that have the time in them tell it by themselves.
     """
+    newest: Any = transaction.row(_SQL["message_last"])
+    if transaction.timed_keys:
+        last: int = newest[0]
+        if in_order(transaction, selection.until, _SLACK):
+            last = min(last, keys.floor(selection.until + _SLACK))
+        return max(0, keys.floor(selection.since) - 1), last
     before: Any = None
     if in_order(transaction, selection.since, _SLACK):
         start = ids.smallest_at(ids.MESSAGE, selection.since - _SLACK)
@@ -208,7 +215,6 @@ def _span(transaction: Transaction, selection: Selection) -> tuple[int, int]:
     if in_order(transaction, selection.until, _SLACK):
         end = ids.smallest_at(ids.MESSAGE, selection.until + _SLACK)
         after = transaction.row(_HISTORY["message_position"], {"public_id": end})
-    newest: Any = transaction.row(_SQL["message_last"])
     return before[0] if before else 0, after[0] - 1 if after else newest[0]
 
 

@@ -49,6 +49,11 @@ def match_of(application_id: int, words: Iterable[str]) -> str:
     return f"scope : {scope_of(application_id)} AND words : ({asked})"
 
 
+def array_of(application_id: int, words: Iterable[str]) -> str:
+    """The same as words in a row, the first of which stands for the application and is no word."""
+    return " ".join((f"#{scope_of(application_id)}", *words))
+
+
 def scope_of(application_id: int) -> str:
     """The word that stands for an application beside its payloads' own."""
     return f"a{application_id}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from marketbell.store.base import Announced
 from marketbell.store.statements import Statement
@@ -30,6 +30,9 @@ class Transaction(ABC):
 
     marks: Marks
     """The once-only marks; the writer's transactions have them, no reader's does."""
+
+    timed_keys: ClassVar[bool] = False
+    """Whether keys of history begin with the millisecond, so that a range of them is a time."""
 
     publisher: Publisher
     """What keeps messages; the writer's transactions have it, no reader's does."""
@@ -82,3 +85,14 @@ class Transaction(ABC):
     @abstractmethod
     def insert(self, statement: Statement, values: Values = ()) -> int:
         """Insert one row; its integer key."""
+
+    def lock_keys(self, pairs: Collection[tuple[int, bytes]]) -> None:  # noqa: B027 - see below
+        """
+        Let nobody else move deliveries of these endpoints and order keys until this has ended.
+
+        What is read after it is what they have left. One writer has nobody else.
+        """
+
+    def place(self, message_id: int) -> int:
+        """The turn of a new delivery among those of its order key, which must be locked."""
+        return message_id

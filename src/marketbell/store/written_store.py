@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -26,8 +27,10 @@ from marketbell.store.base import (
 from marketbell.store.batch import BatchStatistics, Executor, RefusedError, Writer
 from marketbell.store.configuration import owner_and_endpoint
 from marketbell.store.credentials import CredentialResource
+from marketbell.store.event_type_resource import EventTypeResource
 from marketbell.store.marketplace import EntityResource
 from marketbell.store.notices import NoticeResource
+from marketbell.store.outbox import OutboxResource
 from marketbell.store.portal import PortalResource
 from marketbell.store.publishing import PublishWork
 from marketbell.store.recording import RecordWork
@@ -66,6 +69,7 @@ class WriterLimits:
 
 class WrittenStore(
     CoreResource,
+    EventTypeResource,
     PortalResource,
     SearchResource,
     AccessResource,
@@ -74,6 +78,7 @@ class WrittenStore(
     CredentialResource,
     TaskResource,
     NoticeResource,
+    OutboxResource,
 ):
     """
     All of a store but opening it, reading it and closing it.
@@ -177,9 +182,17 @@ class WrittenStore(
         """See Store.on_change."""
         self._listeners.append(listener)
 
+    @abstractmethod
+    async def aclose(self) -> None:
+        """See Store.aclose."""
+
     async def ping(self) -> None:
         """See Store.ping."""
-        await self._write(lambda _transaction: None)
+        await self._writer.run(lambda _transaction: None)
+
+    def hear(self, changes: list[Announced]) -> None:
+        """What another node has changed: listeners are told as if it were this one."""
+        self._announce(changes)
 
     def _announce(self, changes: list[Announced]) -> None:
         for change in changes:
@@ -195,11 +208,13 @@ class WrittenStore(
         effect: Callable[[Transaction], T],
         *,
         bounded: bool = True,
+        configures: bool = False,
         rows: int = 1,
         size: int = 0,
     ) -> Awaitable[T]:
-        if not bounded:  # the data plane's own work, whoever set it off
-            return self._writer.run(effect, bounded=False, rows=rows, size=size)
+        if not bounded:  # the server's own work, whoever set it off
+            writer = self._control_writer if configures else self._writer
+            return writer.run(effect, bounded=False, rows=rows, size=size)
         origin = current_origin()
         if origin is not None:
             effect = audited(effect, origin)

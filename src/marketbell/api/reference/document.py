@@ -29,6 +29,7 @@ TAGS: Final[Mapping[str, str]] = {
     "event-type": "What kinds of things happen, with the schemas of their payloads.",
     "message": "Things that happened: published once, sent to every endpoint that takes them.",
     "message-attempt": "What became of a message: every request that was made for it.",
+    "outbox": "Messages from the callers' own transactions that were refused.",
     "background-task": "Long work: replays, recoveries and purges, with how far each is.",
     "operational-webhook": "Messages of the server itself, to the operator's own endpoints.",
     "authentication": "Tokens and keys: who may call this API.",

@@ -41,6 +41,7 @@ _AT: Final = "2026-11-21T09:30:00.125Z"
 _MSG: Final = "msg_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
 _EP: Final = "ep_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
 _ATMPT: Final = "atmpt_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
+_REJ: Final = "rej_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
 _LOGIN: Final = "login_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
 _APP: Final = "app_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
 _PAYLOAD: Final[Mapping[str, Any]] = {"order_id": 1042, "state": "new"}
@@ -250,6 +251,17 @@ FIELDS: Final[Mapping[str, Fact]] = {
             "user_token": "6f1d0c5be2a94783b1f0a2c4d5e6f708192a3b4c",
         },
     ),
+    # -- the outbox
+    "RejectedOut.application": Fact("", "seller-42"),
+    "RejectedMessageOut.application": Fact("", "seller-42"),
+    "RejectedOut.reason": Fact("Why, in a sentence.", "There is no such application."),
+    "RejectedMessageOut.reason": Fact("Why, in a sentence.", "There is no such application."),
+    "rejectedAt": Fact("When it was refused.", _AT, TIME),
+    "RejectedMessageOut.message": Fact(
+        "As it was put into the outbox.",
+        {"eventType": "order.created", "payload": _PAYLOAD},
+        form=MessageIn,
+    ),
     # -- the audit log
     "appId": Fact("The application's id.", _APP),
     "sourceAddress": Fact("Where the request came from.", "203.0.113.7"),
@@ -279,6 +291,8 @@ _IDS: Final[Mapping[str, str]] = {
     "MessageOut.id": _MSG,
     "MessageAttemptOut.id": _ATMPT,
     "MarketplaceLoginOut.id": _LOGIN,
+    "RejectedOut.id": _REJ,
+    "RejectedMessageOut.id": _REJ,
     "NewMarketplaceLoginOut.id": _LOGIN,
 }
 

@@ -48,6 +48,7 @@ PATHS: Final[Mapping[str, Parameter]] = {
     "event_type_name": Parameter(NAME, "The event type's name.", "order.created"),
     "task_id": Parameter(NAME, "The background task's id.", "qtask_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"),
     "key_id": Parameter(NAME, "The key's id.", "key_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"),
+    "rejected_id": Parameter(NAME, "The rejected message's id.", "rej_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"),
     "login_id": Parameter(NAME, "The login's id.", "login_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"),
 }
 

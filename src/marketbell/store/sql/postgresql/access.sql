@@ -27,14 +27,16 @@ select id, public_id = :public_id from api_key where public_id >= :public_id ord
 -- name: api_keys_up
 -- Keys of an organization, oldest first.
 select public_id, organization, application, name, scopes, created_at, expires_at, last_used_at, ends_at
-from api_key where organization = :organization and id > :low and id < :high
-order by id limit :limit::bigint;
+from api_key
+where (organization, id) > (:organization, :low) and (organization, id) < (:organization, :high)
+order by organization, id limit :limit::bigint;
 
 -- name: api_keys_down
 -- Keys of an organization, newest first.
 select public_id, organization, application, name, scopes, created_at, expires_at, last_used_at, ends_at
-from api_key where organization = :organization and id > :low and id < :high
-order by id desc limit :limit::bigint;
+from api_key
+where (organization, id) > (:organization, :low) and (organization, id) < (:organization, :high)
+order by organization desc, id desc limit :limit::bigint;
 
 -- name: api_keys_endless
 -- How many live keys without an end an organization has.
@@ -52,22 +54,24 @@ update api_key set ends_at = :ends_at where public_id = :public_id and organizat
 
 -- name: api_key_used
 -- Note when a key was used, at most once a minute.
-update api_key set last_used_at = :now
-where public_id = :public_id and (last_used_at is null or last_used_at <= :now - 60000);
+update api_key set last_used_at = :now::bigint
+where public_id = :public_id and (last_used_at is null or last_used_at <= :now::bigint - 60000);
 
 -- name: api_keys_ended_delete
 -- Remove keys that were ended long ago.
-delete from api_key where id in (
+delete from api_key where id = any(array(
   select id from api_key
-  where organization = :organization and ends_at is not null and ends_at < :before limit :limit::bigint
-);
+  where organization = :organization and ends_at is not null and ends_at < :before
+  order by ends_at limit :limit::bigint
+));
 
 -- name: api_keys_expired_delete
 -- Remove keys that expired long ago.
-delete from api_key where id in (
+delete from api_key where id = any(array(
   select id from api_key
-  where organization = :organization and ends_at is null and expires_at < :before limit :limit::bigint
-);
+  where organization = :organization and ends_at is null and expires_at < :before
+  order by expires_at limit :limit::bigint
+));
 
 -- name: tokens_end_dominated_delete
 -- Remove ends that a new one makes needless: older tokens, and no earlier end.
@@ -95,7 +99,7 @@ where organization = :organization and application = :application
 insert into tokens_end (organization, application, issued_before, ends_at)
 values (:organization, :application, :issued_before, :ends_at)
 on conflict (organization, application, issued_before)
-do update set ends_at = least(ends_at, excluded.ends_at);
+do update set ends_at = least(tokens_end.ends_at, excluded.ends_at);
 
 -- name: tokens_end
 -- When tokens of this age end, of one application or of the whole organization.
@@ -114,9 +118,9 @@ select 1 from ended_token where organization = :organization and digest = :diges
 
 -- name: ended_tokens_delete
 -- Remove tokens that have expired by themselves meanwhile.
-delete from ended_token where (organization, digest) in (
-  select organization, digest from ended_token where expires_at < :now order by expires_at limit :limit::bigint
-);
+delete from ended_token where ctid = any(array(
+  select ctid from ended_token where expires_at < :now order by expires_at limit :limit::bigint
+));
 
 -- name: access_revised
 -- Give an organization the next revision.

@@ -1,4 +1,7 @@
 -- The audit log on PostgreSQL.
+--
+-- A condition that is not always asked stands in a CASE: of that the planner expects half of the
+-- rows to pass, and of an OR next to none, for which it would read all and sort.
 
 -- name: audit_insert
 -- Keep one entry.
@@ -25,78 +28,92 @@ select id from audit where public_id < :public_id order by public_id desc limit 
 select id, public_id, organization, at, actor, operation, application, endpoint, path, address, request_id,
   fields
 from audit
-where organization = :organization and id > :low and id < :high
-  and (:since is null or at >= :since) and (:until is null or at < :until)
-order by id limit :limit::bigint;
+where (organization, id) > (:organization, :low) and (organization, id) < (:organization, :high)
+  and case when :since::bigint is null then true else at >= :since end
+  and case when :until::bigint is null then true else at < :until end
+order by organization, id limit :limit::bigint;
 
 -- name: audit_by_organization_down
 -- The same, the other way round.
 select id, public_id, organization, at, actor, operation, application, endpoint, path, address, request_id,
   fields
 from audit
-where organization = :organization and id > :low and id < :high
-  and (:since is null or at >= :since) and (:until is null or at < :until)
-order by id desc limit :limit::bigint;
+where (organization, id) > (:organization, :low) and (organization, id) < (:organization, :high)
+  and case when :since::bigint is null then true else at >= :since end
+  and case when :until::bigint is null then true else at < :until end
+order by organization desc, id desc limit :limit::bigint;
 
 -- name: audit_by_application_up
 -- The next entries about one application, oldest first.
 select id, public_id, organization, at, actor, operation, application, endpoint, path, address, request_id,
   fields
 from audit
-where organization = :organization and application = :application and id > :low and id < :high
-  and (:actor is null or actor = :actor)
-  and (:operation is null or operation = :operation)
-  and (:since is null or at >= :since) and (:until is null or at < :until)
-order by id limit :limit::bigint;
+where (organization, application, id) > (:organization, :application, :low)
+  and (organization, application, id) < (:organization, :application, :high) and application is not null
+  and case when :actor::text is null then true else actor = :actor end
+  and case when :operation::text is null then true else operation = :operation end
+  and case when :since::bigint is null then true else at >= :since end
+  and case when :until::bigint is null then true else at < :until end
+order by organization, application, id limit :limit::bigint;
 
 -- name: audit_by_application_down
 -- The same, the other way round.
 select id, public_id, organization, at, actor, operation, application, endpoint, path, address, request_id,
   fields
 from audit
-where organization = :organization and application = :application and id > :low and id < :high
-  and (:actor is null or actor = :actor)
-  and (:operation is null or operation = :operation)
-  and (:since is null or at >= :since) and (:until is null or at < :until)
-order by id desc limit :limit::bigint;
+where (organization, application, id) > (:organization, :application, :low)
+  and (organization, application, id) < (:organization, :application, :high) and application is not null
+  and case when :actor::text is null then true else actor = :actor end
+  and case when :operation::text is null then true else operation = :operation end
+  and case when :since::bigint is null then true else at >= :since end
+  and case when :until::bigint is null then true else at < :until end
+order by organization desc, application desc, id desc limit :limit::bigint;
 
 -- name: audit_by_actor_up
 -- The next entries of one actor, oldest first.
 select id, public_id, organization, at, actor, operation, application, endpoint, path, address, request_id,
   fields
 from audit
-where organization = :organization and actor = :actor and id > :low and id < :high
-  and (:operation is null or operation = :operation)
-  and (:since is null or at >= :since) and (:until is null or at < :until)
-order by id limit :limit::bigint;
+where (organization, actor, id) > (:organization, :actor, :low)
+  and (organization, actor, id) < (:organization, :actor, :high)
+  and case when :operation::text is null then true else operation = :operation end
+  and case when :since::bigint is null then true else at >= :since end
+  and case when :until::bigint is null then true else at < :until end
+order by organization, actor, id limit :limit::bigint;
 
 -- name: audit_by_actor_down
 -- The same, the other way round.
 select id, public_id, organization, at, actor, operation, application, endpoint, path, address, request_id,
   fields
 from audit
-where organization = :organization and actor = :actor and id > :low and id < :high
-  and (:operation is null or operation = :operation)
-  and (:since is null or at >= :since) and (:until is null or at < :until)
-order by id desc limit :limit::bigint;
+where (organization, actor, id) > (:organization, :actor, :low)
+  and (organization, actor, id) < (:organization, :actor, :high)
+  and case when :operation::text is null then true else operation = :operation end
+  and case when :since::bigint is null then true else at >= :since end
+  and case when :until::bigint is null then true else at < :until end
+order by organization desc, actor desc, id desc limit :limit::bigint;
 
 -- name: audit_by_operation_up
 -- The next entries of one operation, oldest first.
 select id, public_id, organization, at, actor, operation, application, endpoint, path, address, request_id,
   fields
 from audit
-where organization = :organization and operation = :operation and id > :low and id < :high
-  and (:since is null or at >= :since) and (:until is null or at < :until)
-order by id limit :limit::bigint;
+where (organization, operation, id) > (:organization, :operation, :low)
+  and (organization, operation, id) < (:organization, :operation, :high)
+  and case when :since::bigint is null then true else at >= :since end
+  and case when :until::bigint is null then true else at < :until end
+order by organization, operation, id limit :limit::bigint;
 
 -- name: audit_by_operation_down
 -- The same, the other way round.
 select id, public_id, organization, at, actor, operation, application, endpoint, path, address, request_id,
   fields
 from audit
-where organization = :organization and operation = :operation and id > :low and id < :high
-  and (:since is null or at >= :since) and (:until is null or at < :until)
-order by id desc limit :limit::bigint;
+where (organization, operation, id) > (:organization, :operation, :low)
+  and (organization, operation, id) < (:organization, :operation, :high)
+  and case when :since::bigint is null then true else at >= :since end
+  and case when :until::bigint is null then true else at < :until end
+order by organization desc, operation desc, id desc limit :limit::bigint;
 
 -- name: audit_between
 -- Entries in order of their making, for retention.

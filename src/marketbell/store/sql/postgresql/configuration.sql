@@ -26,16 +26,18 @@ where public_id >= :public_id order by public_id limit 1;
 select id, public_id, organization, uid, name, metadata, throttle_rate, revision, created_at,
   updated_at, dialect, retry_schedule, timeout, max_in_flight, order_by, order_on_failure
 from application
-where organization = :organization and id > :low and id < :high and deleted_at is null
-order by id limit :limit::bigint;
+where (organization, id) > (:organization, :low) and (organization, id) < (:organization, :high)
+  and deleted_at is null
+order by organization, id limit :limit::bigint;
 
 -- name: applications_down
 -- The same, the other way round.
 select id, public_id, organization, uid, name, metadata, throttle_rate, revision, created_at,
   updated_at, dialect, retry_schedule, timeout, max_in_flight, order_by, order_on_failure
 from application
-where organization = :organization and id > :low and id < :high and deleted_at is null
-order by id desc limit :limit::bigint;
+where (organization, id) > (:organization, :low) and (organization, id) < (:organization, :high)
+  and deleted_at is null
+order by organization desc, id desc limit :limit::bigint;
 
 -- name: application_insert
 -- Keep a new application.
@@ -97,8 +99,9 @@ select e.id, e.public_id, e.application_id, e.uid, e.url, e.description, e.event
   e.version, e.created_at, e.updated_at, l.failing_since, e.dialect, e.retry_schedule, e.timeout,
   e.max_in_flight, e.order_by, e.order_on_failure
 from endpoint e left join lane l on l.endpoint_id = e.id
-where e.application_id = :application_id and e.id > :low and e.id < :high and e.deleted_at is null
-order by e.id limit :limit::bigint;
+where (e.application_id, e.id) > (:application_id, :low)
+  and (e.application_id, e.id) < (:application_id, :high) and e.deleted_at is null
+order by e.application_id, e.id limit :limit::bigint;
 
 -- name: endpoints_down
 -- The same, the other way round.
@@ -107,8 +110,9 @@ select e.id, e.public_id, e.application_id, e.uid, e.url, e.description, e.event
   e.version, e.created_at, e.updated_at, l.failing_since, e.dialect, e.retry_schedule, e.timeout,
   e.max_in_flight, e.order_by, e.order_on_failure
 from endpoint e left join lane l on l.endpoint_id = e.id
-where e.application_id = :application_id and e.id > :low and e.id < :high and e.deleted_at is null
-order by e.id desc limit :limit::bigint;
+where (e.application_id, e.id) > (:application_id, :low)
+  and (e.application_id, e.id) < (:application_id, :high) and e.deleted_at is null
+order by e.application_id desc, e.id desc limit :limit::bigint;
 
 -- name: endpoint_states
 -- Every live endpoint of an application with what decides about its held keys.
@@ -228,15 +232,24 @@ select organization, name, description, schemas, archived, deprecated, group_nam
   created_at, updated_at
 from event_type where organization = :organization and name = :name;
 
+-- name: event_types_revision
+-- How often the event types of an organization have changed.
+select coalesce(max(revision), 0) from event_type_revision where organization = :organization;
+
+-- name: event_types_changed
+-- They have changed: what was checked before is out of date.
+insert into event_type_revision (organization, revision) values (:organization, 1)
+on conflict (organization) do update set revision = event_type_revision.revision + 1;
+
 -- name: event_types_up
 -- The next event types of an organization, in order of names; with :flags those that they open.
 select organization, name, description, schemas, archived, deprecated, group_name, feature_flags,
   created_at, updated_at
 from event_type where organization = :organization and name > :low and name < :high
   and (archived = 0 or :include_archived)
-  and (:flags is null or feature_flags is null or not exists (
-    select 1 from json_each(feature_flags)
-    where json_each.value not in (select jsonb_array_elements_text(:flags::jsonb))))
+  and (:flags::text is null or feature_flags is null or not exists (
+    select 1 from jsonb_array_elements_text(feature_flags::jsonb) flag
+    where flag <> all(array(select jsonb_array_elements_text(:flags::jsonb)))))
 order by name limit :limit::bigint;
 
 -- name: event_types_down
@@ -245,9 +258,9 @@ select organization, name, description, schemas, archived, deprecated, group_nam
   created_at, updated_at
 from event_type where organization = :organization and name > :low and name < :high
   and (archived = 0 or :include_archived)
-  and (:flags is null or feature_flags is null or not exists (
-    select 1 from json_each(feature_flags)
-    where json_each.value not in (select jsonb_array_elements_text(:flags::jsonb))))
+  and (:flags::text is null or feature_flags is null or not exists (
+    select 1 from jsonb_array_elements_text(feature_flags::jsonb) flag
+    where flag <> all(array(select jsonb_array_elements_text(:flags::jsonb)))))
 order by name desc limit :limit::bigint;
 
 -- name: event_type_count

@@ -1,60 +1,110 @@
 -- Messages, deliveries and attempts on PostgreSQL, as they are and were.
 
 -- name: message_id_by_public_id
--- Which message of the application has this id.
-select id from message where public_id = :ref and application_id = :application_id;
+-- Which message of the application has this id: looked for in the time that the id tells of, then
+-- anywhere.
+select id from message where application_id = :application_id and id = coalesce(
+  (select id from message where public_id = :ref and id >= :near_low and id < :near_high),
+  (select id from message where public_id = :ref));
 
 -- name: message_id_by_event_id
 -- Which message of the application has this eventId.
-select id from message where event_id = :ref and application_id = :application_id;
+select message_id from message_event_id
+where event_id = :ref and application_id = :application_id;
 
 -- name: message_position
 -- Where among the messages an id stands, or would stand.
-select id, public_id = :public_id from message
-where public_id >= :public_id order by public_id limit 1;
+select place.id, exists (
+  select 1 from message m where m.id = place.id and m.public_id = :public_id)
+from (select coalesce(
+  (select id from message where public_id = :public_id and id >= :near_low and id < :near_high),
+  (select id from message where public_id = :public_id),
+  (select id from message
+    where public_id > :public_id and id >= :near_low and id < :near_high
+    order by public_id limit 1),
+  :near_high) as id) as place;
 
--- name: message_before
--- The last message that was made before an id.
-select id from message where public_id < :public_id order by public_id desc limit 1;
+-- part: message_columns
+-- A message with its payload.
+m.id, m.public_id, m.application_id, m.event_type, m.event_id, m.channels, m.tags,
+  m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers, p.body
+
+-- part: its_payload
+-- The payload of a message if it is asked for and still kept. `offset 0` here and below has each
+-- row looked up in the one partition that it is in.
+left join lateral (
+  select p.body from payload p where :with_content::boolean and p.message_id = m.id offset 0
+) as p on true
 
 -- name: message
 -- One message, with its payload if it is asked for and still kept.
-select m.id, m.public_id, m.application_id, m.event_type, m.event_id, m.channels, m.tags,
-  m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers, p.body
-from message m left join payload p on :with_content::boolean and p.message_id = m.id
+select {message_columns}
+from message m
+{its_payload}
 where m.id = :id;
+
+-- name: messages_of
+-- The same of many.
+select {message_columns}
+from jsonb_array_elements_text(:keys::text::jsonb) as asked (key)
+cross join lateral (select m.* from message m where m.id = asked.key::bigint offset 0) as m
+{its_payload};
 
 -- name: attempt_position
 -- Where among the attempts an id stands, or would stand.
-select id, public_id = :public_id from attempt
-where public_id >= :public_id order by public_id limit 1;
-
--- name: attempt_before
--- The last attempt that was made before an id.
-select id from attempt where public_id < :public_id order by public_id desc limit 1;
+select place.id, exists (
+  select 1 from attempt a where a.id = place.id and a.public_id = :public_id)
+from (select coalesce(
+  (select id from attempt where public_id = :public_id and id >= :near_low and id < :near_high),
+  (select id from attempt where public_id = :public_id),
+  (select id from attempt
+    where public_id > :public_id and id >= :near_low and id < :near_high
+    order by public_id limit 1),
+  :near_high) as id) as place;
 
 -- name: attempt_of_message
 -- The key of an attempt of a message.
-select id from attempt where public_id = :public_id and message_id = :message_id;
+select id from attempt where message_id = :message_id and id = coalesce(
+  (select id from attempt where public_id = :public_id and id >= :near_low and id < :near_high),
+  (select id from attempt where public_id = :public_id));
+
+-- part: attempt_columns
+-- An attempt with its endpoint and where its delivery stands now. What a deleted
+-- endpoint has pending counts as cancelled, though retention has yet to say so.
+a.public_id, a.message_id, a.endpoint_id, a.claim_number, a.number, a.trigger, a.outcome,
+  a.status_code, a.reason, case when :with_content::boolean then a.response else null end, a.url,
+  a.address, a.started_at, a.duration, e.public_id,
+  case when l.endpoint_id is null and d.state = 'pending' then 'cancelled'
+    else coalesce(d.state, f.state) end,
+  case when d.state = 'pending' then greatest(d.due_at, l.held_until) else null end
+
+-- part: around_it
+-- What stands around an attempt.
+cross join lateral (select m.* from message m where m.id = a.message_id offset 0) as m
+join endpoint e on e.id = a.endpoint_id
+left join lateral (
+  select d.state, d.due_at from delivery d
+  where d.message_id = a.message_id and d.endpoint_id = a.endpoint_id offset 0) as d on true
+left join lateral (
+  select f.state from finished_delivery f
+  where f.message_id = a.message_id and f.endpoint_id = a.endpoint_id offset 0) as f on true
+left join lane l on l.endpoint_id = a.endpoint_id
 
 -- name: attempt
--- One attempt with its message, its endpoint and where its delivery stands now. What a deleted
--- endpoint has pending counts as cancelled, though retention has yet to say so.
-select m.id, m.public_id, m.application_id, m.event_type, m.event_id, m.channels, m.tags,
-  m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers, p.body,
-  a.public_id, a.message_id, a.endpoint_id, a.claim_number, a.number, a.trigger, a.outcome,
-  a.status_code, a.reason, case when :with_content::boolean then a.response else null end, a.url, a.address, a.started_at,
-  a.duration, e.public_id,
-  case when l.endpoint_id is null and d.state = 'pending' then 'cancelled' else coalesce(d.state, f.state) end,
-  case when d.state = 'pending' then greatest(d.due_at, l.held_until) else null end
+-- One attempt with all that is told of it.
+select {message_columns}, {attempt_columns}
 from attempt a
-join message m on m.id = a.message_id
-join endpoint e on e.id = a.endpoint_id
-left join payload p on :with_content::boolean and p.message_id = m.id
-left join delivery d on d.message_id = a.message_id and d.endpoint_id = a.endpoint_id
-left join finished_delivery f on f.message_id = a.message_id and f.endpoint_id = a.endpoint_id
-left join lane l on l.endpoint_id = a.endpoint_id
+{around_it}
+{its_payload}
 where a.id = :id;
+
+-- name: attempts_of
+-- The same of many, each after its key.
+select a.id, {message_columns}, {attempt_columns}
+from jsonb_array_elements_text(:keys::text::jsonb) as asked (key)
+cross join lateral (select a.* from attempt a where a.id = asked.key::bigint offset 0) as a
+{around_it}
+{its_payload};
 
 -- name: delivery_states
 -- Where the deliveries of a message stand; one that was finished and made due again is unfinished.
@@ -62,7 +112,8 @@ select e.public_id, f.state
 from finished_delivery f join endpoint e on e.id = f.endpoint_id
 where f.message_id = :message_id
 union all
-select e.public_id, case when e.deleted_at is not null and d.state = 'pending' then 'cancelled' else d.state end
+select e.public_id,
+  case when e.deleted_at is not null and d.state = 'pending' then 'cancelled' else d.state end
 from delivery d join endpoint e on e.id = d.endpoint_id
 where d.message_id = :message_id;
 
@@ -73,7 +124,8 @@ from finished_delivery f join endpoint e on e.id = f.endpoint_id
 where f.message_id = :message_id and not exists (
   select 1 from delivery d where d.message_id = :message_id and d.endpoint_id = f.endpoint_id)
 union all
-select e.id, e.public_id, case when l.endpoint_id is null and d.state = 'pending' then 'cancelled' else d.state end,
+select e.id, e.public_id,
+  case when l.endpoint_id is null and d.state = 'pending' then 'cancelled' else d.state end,
   case when d.state = 'pending' then greatest(d.due_at, l.held_until) else null end
 from delivery d join endpoint e on e.id = d.endpoint_id
 left join lane l on l.endpoint_id = d.endpoint_id
@@ -95,5 +147,6 @@ where message_id = :message_id and endpoint_id = :endpoint_id and state = 'pendi
 
 -- name: response_set
 -- Put something else in the place of what a receiver answered.
-update attempt set response = :response
-where public_id = :public_id and message_id = :message_id;
+update attempt set response = :response where message_id = :message_id and id = coalesce(
+  (select id from attempt where public_id = :public_id and id >= :near_low and id < :near_high),
+  (select id from attempt where public_id = :public_id));

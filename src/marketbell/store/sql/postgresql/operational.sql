@@ -18,7 +18,8 @@ insert into notice (public_id, organization, body) values (:public_id, :organiza
 -- name: notices
 -- What is to be told, oldest first, but not to some.
 select id, public_id, organization, body from notice
-where organization not in (select jsonb_array_elements_text(:but::jsonb)) order by id limit :limit::bigint;
+where organization <> all(array(select jsonb_array_elements_text(:but::jsonb)))
+order by id limit :limit::bigint;
 
 -- name: notice_delete
 -- It has been told.
@@ -44,9 +45,10 @@ delete from announced_delivery where message_id = :message_id and endpoint_id = 
 
 -- name: announced_prune
 -- Announcements of messages that are no longer kept go, up to a limit.
-delete from announced_delivery where (message_id, endpoint_id) in (
-  select message_id, endpoint_id from announced_delivery
-  where message_id < (select coalesce(min(id), 0) from message) limit :limit::bigint);
+delete from announced_delivery where ctid = any(array(
+  select ctid from announced_delivery
+  where message_id < (select coalesce(min(id), 0) from message)
+  order by message_id, endpoint_id limit :limit::bigint));
 
 -- name: lane_failing_since
 -- Since when an endpoint has only failed.

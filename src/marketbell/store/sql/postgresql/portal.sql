@@ -29,10 +29,10 @@ values (:digest, :organization, :application, :granted, :granted_at, :now, :expi
 
 -- name: portal_sessions_over
 -- The oldest sessions of an application beyond a number end.
-delete from portal_session where digest in (
+delete from portal_session where digest = any(array(
   select digest from portal_session
   where organization = :organization and application = :application
-  order by created_at desc limit 100 offset :kept);
+  order by created_at desc limit 100 offset :kept));
 
 -- name: portal_session
 -- One live session.
@@ -45,12 +45,12 @@ delete from portal_session where digest = :digest;
 
 -- name: portal_codes_expired
 -- Codes that can be used no more go.
-delete from portal_code where digest in (
+delete from portal_code where digest = any(array(
   select digest from portal_code
-  where expires_at <= :now limit :limit::bigint);
+  where expires_at <= :now order by expires_at limit :limit::bigint));
 
 -- name: portal_sessions_expired
 -- Sessions that are over go.
-delete from portal_session where digest in (
+delete from portal_session where digest = any(array(
   select digest from portal_session
-  where expires_at <= :now limit :limit::bigint);
+  where expires_at <= :now order by expires_at limit :limit::bigint));

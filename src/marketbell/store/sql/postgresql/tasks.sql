@@ -33,10 +33,11 @@ select id, public_id, kind, organization, application_id, application_public_id,
   endpoint_public_id, selection, status, first, last, position, looked, made, skipped, failures,
   claim_number, error, created_at, updated_at
 from task
-where organization = :organization and id > :low and id < :high
-  and (:statuses is null or status in (select jsonb_array_elements_text(:statuses::jsonb)))
-  and (:kind is null or kind = :kind)
-order by id limit :limit::bigint;
+where (organization, id) > (:organization, :low) and (organization, id) < (:organization, :high)
+  and case when :statuses::text is null then true
+    else status = any(array(select jsonb_array_elements_text(:statuses::jsonb))) end
+  and case when :kind::text is null then true else kind = :kind end
+order by organization, id limit :limit::bigint;
 
 -- name: tasks_down
 -- The same, the other way round.
@@ -44,10 +45,11 @@ select id, public_id, kind, organization, application_id, application_public_id,
   endpoint_public_id, selection, status, first, last, position, looked, made, skipped, failures,
   claim_number, error, created_at, updated_at
 from task
-where organization = :organization and id > :low and id < :high
-  and (:statuses is null or status in (select jsonb_array_elements_text(:statuses::jsonb)))
-  and (:kind is null or kind = :kind)
-order by id desc limit :limit::bigint;
+where (organization, id) > (:organization, :low) and (organization, id) < (:organization, :high)
+  and case when :statuses::text is null then true
+    else status = any(array(select jsonb_array_elements_text(:statuses::jsonb))) end
+  and case when :kind::text is null then true else kind = :kind end
+order by organization desc, id desc limit :limit::bigint;
 
 -- name: tasks_running_of
 -- How many tasks of an organization run.
@@ -67,7 +69,8 @@ select coalesce(max(id), 0) from message;
 update task set claim_number = claim_number + 1, due_at = :lease_until
 where id = (
   select id from task
-  where status = 'running' and due_at <= :now order by due_at, id limit 1)
+  where status = 'running' and due_at <= :now order by due_at, id limit 1
+  for update skip locked)
 returning id, public_id, kind, organization, application_id, application_public_id, endpoint_id,
   endpoint_public_id, selection, status, first, last, position, looked, made, skipped, failures,
   claim_number, error, created_at, updated_at;
@@ -99,24 +102,32 @@ where id = :id and claim_number = :claim_number and status = 'running';
 -- name: task_end
 -- A task ends before its walk does.
 update task set status = :status, error = :error, claim_number = claim_number + 1, updated_at = :now
-where id = :id and status = 'running' and (:claim_number is null or claim_number = :claim_number);
+where id = :id and status = 'running'
+  and (:claim_number::bigint is null or claim_number = :claim_number);
 
 -- name: tasks_ended_delete
 -- Tasks that ended before an instant go, up to a limit.
-delete from task where id in (
+delete from task where id = any(array(
   select id from task
-  where status <> 'running' and updated_at < :before limit :limit::bigint);
+  where status <> 'running' and updated_at < :before
+  order by updated_at limit :limit::bigint));
 
 -- name: candidates
--- The next messages of an application, each with where its delivery to an endpoint stands.
+-- The next messages of an application, each with where its delivery to an endpoint stands. Of a
+-- message there are few attempts, of an endpoint many: by the message they are looked for. None was
+-- made a day before it.
 select m.id, m.event_type, m.channels, m.tags, m.created_at,
-  exists (select 1 from aimed_message o where o.message_id = m.id), coalesce(d.state, f.state),
+  (select true from aimed_message o where o.message_id = m.id) is not null,
+  coalesce(
+    (select d.state from delivery d where d.message_id = m.id and d.endpoint_id = :endpoint_id),
+    (select f.state from finished_delivery f
+      where f.message_id = m.id and f.endpoint_id = :endpoint_id)),
   case when :with_codes then (
     select a.status_code from attempt a
-    where a.message_id = m.id and a.endpoint_id = :endpoint_id order by a.id desc limit 1) else null end
+    where a.message_id = m.id and a.endpoint_id + 0 = :endpoint_id
+      and a.id > :low - 362387865600000
+    order by a.id desc limit 1) end
 from message m
-left join delivery d on d.message_id = m.id and d.endpoint_id = :endpoint_id
-left join finished_delivery f on f.message_id = m.id and f.endpoint_id = :endpoint_id
 where m.application_id = :application_id and m.id > :low and m.id <= :high
 order by m.id limit :limit::bigint;
 
@@ -155,6 +166,7 @@ where message_id = :message_id and endpoint_id = :endpoint_id and state = 'pendi
 
 -- name: aimed_prune
 -- What is known of messages that are no longer kept goes, up to a limit.
-delete from aimed_message where message_id in (
+delete from aimed_message where message_id = any(array(
   select message_id from aimed_message
-  where message_id < (select coalesce(min(id), 0) from message) limit :limit::bigint);
+  where message_id < (select coalesce(min(id), 0) from message)
+  order by message_id limit :limit::bigint));

@@ -226,6 +226,15 @@ select organization, name, description, schemas, archived, deprecated, group_nam
   created_at, updated_at
 from event_type where organization = :organization and name = :name;
 
+-- name: event_types_revision
+-- How often the event types of an organization have changed.
+select coalesce(max(revision), 0) from event_type_revision where organization = :organization;
+
+-- name: event_types_changed
+-- They have changed: what was checked before is out of date.
+insert into event_type_revision (organization, revision) values (:organization, 1)
+on conflict (organization) do update set revision = event_type_revision.revision + 1;
+
 -- name: event_types_up
 -- The next event types of an organization, in order of names; with :flags those that they open.
 select organization, name, description, schemas, archived, deprecated, group_name, feature_flags,

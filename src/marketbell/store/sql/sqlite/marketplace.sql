@@ -156,14 +156,15 @@ where application_id = :application_id and kind = :kind and sole = 1
 insert into entity
   (application_id, kind, number, key, sole, parent, state, over, revision, body, created_at,
    updated_at)
-values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?10, ?11);
+values (:application_id, :kind, :number, :key, :sole, :parent, :state, :over, 1, :body, :created_at,
+  :now);
 
 -- name: entity_update
 -- A thing as it is from now on.
 update entity
-set key = ?4, sole = ?5, parent = ?6, state = ?7, over = ?8, revision = revision + 1, body = ?9,
-  updated_at = ?11
-where kind = ?2 and number = ?3 and application_id = ?1;
+set key = :key, sole = :sole, parent = :parent, state = :state, over = :over,
+  revision = revision + 1, body = :body, updated_at = :now
+where kind = :kind and number = :number and application_id = :application_id;
 
 -- name: entity_numbers_take
 -- The next numbers of a kind; the last of them.

@@ -5,8 +5,10 @@
 select coalesce(max(id), 0) from message;
 
 -- name: application_revision
--- The revision that a fan-out must have been matched at.
-select revision from application where id = :application_id and deleted_at is null;
+-- The revision that a fan-out must have been matched at; see Subscribers.revision.
+select a.revision + coalesce(
+  (select t.revision from event_type_revision t where t.organization = a.organization), 0)
+from application a where a.id = :application_id and a.deleted_at is null;
 
 -- name: mark_table
 -- The index over the keys of marks; it lives as long as the writing connection.

@@ -160,3 +160,15 @@ where next_at is not null and next_at <= :now;
 select count(*) from (
   select 1 from delivery indexed by delivery_parked
   where lost_count > 0 and due_at >= 4611686018427387904 limit 100000);
+
+-- name: deliveries_waiting
+-- When the messages of unfinished deliveries came, the oldest first.
+select m.created_at
+from delivery d cross join message m on m.id = d.message_id
+where d.message_id > 0 order by d.message_id limit :limit;
+
+-- name: keys_waiting
+-- When the messages came that held keys wait for, the oldest first.
+select m.created_at
+from held_key h cross join message m on m.id = h.message_id
+where h.message_id > 0 order by h.message_id limit :limit;

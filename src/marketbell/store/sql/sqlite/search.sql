@@ -281,6 +281,10 @@ left join lane l on l.endpoint_id = :endpoint_id;
 -- How far a follower has come, or how often it has gone.
 select position from follower where name = :name;
 
+-- name: position_held
+-- The same; no other transaction changes it until this one has ended.
+select position from follower where name = :name;
+
 -- name: position_set
 -- A follower has come so far.
 insert into follower (name, position) values (:name, :position)

@@ -1,3 +1,4 @@
+-- migrate: before
 -- The first schema: configuration, the queue, and history.
 
 -- configuration ---------------------------------------------------------------------------
@@ -84,6 +85,12 @@ create table event_type (
   created_at integer not null,
   updated_at integer not null,
   primary key (organization, name)
+) strict, without rowid;
+
+-- How often an organization's event types have changed.
+create table event_type_revision (
+  organization text primary key,
+  revision integer not null
 ) strict, without rowid;
 
 -- the queue -------------------------------------------------------------------------------

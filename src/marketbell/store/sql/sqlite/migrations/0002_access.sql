@@ -1,3 +1,4 @@
+-- migrate: before
 -- Access: API keys, ended tokens, and a revision for what has changed.
 
 -- The secret of a key is kept as a digest only.

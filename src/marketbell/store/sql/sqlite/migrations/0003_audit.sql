@@ -1,3 +1,4 @@
+-- migrate: before
 -- The audit log: one row for each transaction of a change of configuration.
 
 create table audit (

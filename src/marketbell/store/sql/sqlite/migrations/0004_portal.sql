@@ -1,3 +1,4 @@
+-- migrate: before
 -- The portal: one-time codes and sessions, each found by the digest of its secret.
 
 create table portal_code (

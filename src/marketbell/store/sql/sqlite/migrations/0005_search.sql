@@ -1,3 +1,4 @@
+-- migrate: before
 -- What searches and figures stand on, beside the lists' own indexes.
 
 -- Messages by event type (`e` and the name), channel (`c`) and tag (`t`), within their application.

@@ -1,3 +1,4 @@
+-- migrate: before
 -- Background tasks, and what is to be told to operators.
 
 -- Long work, one small step after the other. While a task runs, `due_at` says when its next step

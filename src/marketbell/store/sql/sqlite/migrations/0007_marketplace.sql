@@ -1,3 +1,4 @@
+-- migrate: before
 -- The things of the marketplaces' sandbox, and who may use the marketplaces' own APIs.
 
 create table entity (
