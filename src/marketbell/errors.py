@@ -14,7 +14,8 @@ Every exception that Marketbell raises.
     ├── ForbiddenError           a good token that may not do this (403)
     ├── NotFoundError            no such thing, or not yours (404)
     ├── ConflictError            it exists already, or was used for something else (409)
-    │   └── StaleError           the application changed under a publish: match again (never leaves)
+    │   ├── StaleError           the application changed under a publish: match again (never leaves)
+    │   └── TakenError           another node has this row of the outbox (never leaves)
     ├── LimitReachedError        a count is full: endpoints, secrets (400)
     ├── MoveRefusedError         a marketplace's thing cannot make this move, or not for this actor (409)
     ├── GoneError                what it needs has been removed by retention (400)
@@ -132,9 +133,15 @@ class ConflictError(MarketbellError):
 
 
 class StaleError(ConflictError):
-    """The application has changed since the fan-out was matched: match again and publish again."""
+    """What this was decided by has changed since it was read: read it again and decide anew."""
 
     code = "stale"
+
+
+class TakenError(ConflictError):
+    """Another node publishes this row of the outbox, or has published it."""
+
+    code = "taken"
 
 
 class LimitReachedError(MarketbellError):

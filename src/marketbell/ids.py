@@ -23,6 +23,7 @@ NOTICE: Final = "notice_"
 API_KEY: Final = "mbk_"
 AUDIT: Final = "audit_"
 LOGIN: Final = "login_"
+REJECTED: Final = "rej_"
 
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CHARACTERS: Final = frozenset(_ALPHABET)

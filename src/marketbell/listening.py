@@ -43,20 +43,20 @@ class _Uvicorn(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def listener(host: str, port: int) -> socket.socket:
     """A listening socket whose protocol is named, so that asyncio turns Nagle's algorithm off."""
     family, kind, proto, _name, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
     )[0]
-    listener = socket.socket(family, kind, proto)
+    made = socket.socket(family, kind, proto)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(2048)
     except OSError:
-        listener.close()
+        made.close()
         raise
-    return listener
+    return made
 
 
 class Beside:
@@ -73,14 +73,14 @@ class Beside:
 
 
 async def serve(
-    app: Api | Beside, settings: Settings, *, port: int | None = None
+    app: Api | Beside, settings: Settings, *, port: int, on: socket.socket | None = None
 ) -> tuple[Server, str]:
     """
-    Serve on `host` and `port`; the running server and its address. OSError.
+    Serve on `host` and `port`, or on a socket that listens; the running server and its address. OSError.
 
-    The management API takes `settings.port` unless one is given.
+    A socket may be shared by several processes; it is this one's to close.
     """
-    listener = _listener(settings.host, settings.port if port is None else port)
+    bound = on or listener(settings.host, port)
     config = uvicorn.Config(
         app,
         http=BoundedProtocol if isinstance(app, Beside) else PublishProtocol,
@@ -97,11 +97,11 @@ async def serve(
         ws="none",
     )
     server = _Uvicorn(config)
-    task = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+    task = asyncio.get_running_loop().create_task(server.serve(sockets=[bound]))
     while not server.started:
         if task.done():
             task.result()
         await asyncio.sleep(0.005)
-    host, port = listener.getsockname()[:2]
+    host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     return Server(server, task), f"http://{shown}:{port}"

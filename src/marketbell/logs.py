@@ -270,6 +270,10 @@ class _Last:
         raise structlog.DropEvent
 
 
+_EVERY_RECORD: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime"))
+"""What a record has that was given nothing `extra`."""
+
+
 class _Bridge(logging.Handler):
     """Passes what the standard library's loggers say on to structlog."""
 
@@ -277,6 +281,8 @@ class _Bridge(logging.Handler):
         facts: dict[str, object] = {"logger": record.name}
         if record.exc_info:
             facts["exc_info"] = record.exc_info
+        if record.name.startswith("marketbell"):
+            facts.update((name, vars(record)[name]) for name in vars(record).keys() - _EVERY_RECORD)
         try:
             structlog.get_logger().log(record.levelno, record.getMessage(), **facts)
         except Exception:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -119,7 +119,28 @@ METRICS: Final[Mapping[str, Metric]] = {
             "marketbell_payload_search_lag_seconds", "gauge", (),
             "How far the search of payloads is behind; 0 if it is not, or is not asked for.",
         ),
+        Metric(
+            "marketbell_outbox_waiting", "gauge", (),
+            "Messages in the outbox, up to 10,000; a few, for moments, unless they cannot be published.",
+        ),
+        Metric(
+            "marketbell_outbox_lag_seconds", "gauge", (),
+            "How long ago the first of them was put there; 0 if there is none.",
+        ),
+        Metric(
+            "marketbell_outbox_rejected", "gauge", (),
+            "Messages of the outbox that were refused and wait for a person, up to 10,000.",
+        ),
         Metric("marketbell_tasks_running", "gauge", (), "Background tasks that run."),
+        Metric("marketbell_nodes", "gauge", (), "Nodes that live, as this one saw it last."),
+        Metric(
+            "marketbell_slots_owned", "gauge", (),
+            "Slots that this node serves; of all nodes together 1024.",
+        ),
+        Metric(
+            "marketbell_clock_skew_seconds", "gauge", (),
+            "By how much this machine's clock is ahead of the database's; nodes go by the latter.",
+        ),
         Metric("marketbell_database_bytes", "gauge", (), "Size of the database, its log included."),
         Metric(
             "marketbell_pruned_total", "counter", ("kind",),
@@ -216,6 +237,23 @@ class Gauges:
         return values
 
 
+class Others(Protocol):
+    """The processes that serve with this one."""
+
+    def whole(self, own: Iterable[Family]) -> list[Family]:
+        """The families of this process and theirs together."""
+
+
+class _Given(Collector):
+    """Families that were worked out before."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Family]:
+        return self._families
+
+
 class Exposition(Collector):
     """All of METRICS as Prometheus reads it, from plain numbers."""
 
@@ -235,10 +273,18 @@ class Exposition(Collector):
             "marketbell_build_info", lambda: 1, (marketbell.__version__, platform.python_version())
         )
 
-    def text(self, accept: str = "") -> tuple[str, bytes]:
-        """The content type that suits the Accept header, and the body."""
+    def families(self) -> list[Family]:
+        """All of this process, prometheus-client's own among them."""
+        return list(self._registry.collect())
+
+    def text(self, accept: str = "", others: Others | None = None) -> tuple[str, bytes]:
+        """The content type that suits the Accept header, and the body; of all processes if there are others."""
         encode, content_type = choose_encoder(accept)
-        return content_type, encode(self._registry)
+        if others is None:
+            return content_type, encode(self._registry)
+        whole = CollectorRegistry(auto_describe=False)
+        whole.register(_Given(others.whole(self.families())))
+        return content_type, encode(whole)
 
     def collect(self) -> Iterable[Family]:
         """One family for each metric, in the order of METRICS."""

@@ -28,6 +28,7 @@ from marketbell.model import (
 )
 
 if TYPE_CHECKING:
+    from marketbell.shared_metrics import SharedMetrics
     from marketbell.spans import Spans
 
 NotAccepted: TypeAlias = Literal["repeated", "conflict", "refused", "unavailable"]
@@ -89,7 +90,14 @@ class Observer:
     no lines, with `spans` None no spans; metrics are always counted.
     """
 
-    def __init__(self, *, log: Log | None = None, spans: Spans | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        log: Log | None = None,
+        spans: Spans | None = None,
+        shared: SharedMetrics | None = None,
+    ) -> None:
+        self._shared = shared
         self._log = log
         self._spans = spans
         self._writer: LineWriter | None = log.writer if log is not None else None
@@ -209,7 +217,12 @@ class Observer:
         """The content type that suits the Accept header, and all metrics, as Prometheus reads them."""
         if self._writer is not None:
             self._counters.copy("marketbell_log_dropped_total", self._writer.dropped)
-        return self._exposition.text(accept)
+        return self._exposition.text(accept, self._shared)
+
+    def keep_metrics(self) -> None:
+        """Let the processes that serve with this one see its metrics, if there are any."""
+        if self._shared is not None:
+            self._shared.keep(self._exposition.families())
 
     def close(self) -> None:
         """Write and send what waits, each for at most a few seconds; lines that come later are lost."""

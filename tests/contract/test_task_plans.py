@@ -10,7 +10,6 @@ import pytest
 from marketbell.store.migrate import migrate
 from marketbell.store.sqlite import keep_plans
 from marketbell.store.statements import texts
-from marketbell.testing.clock import START
 
 STATEMENTS = {
     (file, name): text

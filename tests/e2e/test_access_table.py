@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import httpx
@@ -15,6 +15,8 @@ from marketbell.api.access import APPLICATION, OPERATOR, ROLES, rule_of, table_o
 from marketbell.api.call import Access, Operation
 from marketbell.api.routes import documented
 from marketbell.control.scopes import SCOPES
+from marketbell.store.base import Rejected, Store
+from support.outbox_rows import reject
 
 MARK = "victims-own"
 URL = f"http://127.0.0.1:49151/{MARK}"
@@ -107,6 +109,8 @@ class Tenant:
         self.http = http
         self.settle: Callable[[], None] = live.settle
         self._token = live.token
+        self._store: Store = live.node.store
+        self._run: Callable[[Coroutine[Any, Any, list[Rejected]]], list[Rejected]] = live.run
         self.operator = self.caller()
         self.mark = MARK if organization == "org_victim" else "of-another"
         self._made: dict[str, str] = {}
@@ -138,6 +142,8 @@ class Tenant:
             return self._attempt()
         if name == "task_id":
             return self.new_task()
+        if name == "rejected_id":
+            return self._rejected()
         create = CREATES.get(prefix)
         assert create is not None, f"nothing makes what {{{name}}} in {prefix} names: say here how"
         if name == "msg_id":
@@ -155,6 +161,12 @@ class Tenant:
         self.settle()
         listed = self.operator.get(f"/app/{app}/attempt/msg/{message}").json()["data"]
         return str(listed[0]["id"])
+
+    def _rejected(self) -> str:
+        """A message of the outbox that was refused."""
+        body = json.dumps({"eventType": "a", "payload": {"x": self.mark}}).encode()
+        made = reject(self._store, self.organization, body, application=self.mark, now=1)
+        return self._run(made)[0].public_id
 
     def new_task(self) -> str:
         """A background task that has just begun."""

@@ -208,3 +208,9 @@ def test_strange_names_in_paths_are_not_found(api: httpx.Client) -> None:
         for path in (f"/app/{name}", f"/app/s/endpoint/{name}", f"/app/s/msg/{name}"):
             response = api.get(path)
             assert response.status_code == 404, (path[:60], response.text)
+
+
+def test_a_parameter_with_a_nul_is_refused(api: httpx.Client) -> None:
+    response = api.get("/event-type?iterator=a%00")
+    assert response.status_code == 422
+    assert "NUL" in response.text

@@ -146,6 +146,7 @@ async def furnished(server: Server, client: httpx.AsyncClient, url: str) -> dict
         "attempt_id": attempts[0]["id"],
         "key_id": key["id"],
         "task_id": "qtask_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A",
+        "rejected_id": "rej_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A",
     }
 
 

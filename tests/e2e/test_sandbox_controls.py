@@ -90,7 +90,12 @@ async def test_an_act_answers_with_what_it_came_to_and_what_was_told(client: Cli
         ("/ovoko/receive", None, 409, "There is no return that is New."),
         ("/sellercenter/ship", {"order_id": 1}, 404, "There is no"),
         ("/sellercenter/ship", None, 409, "There is no item that is ready_to_ship."),
-        ("/sellercenter/feed", {"action": "Price"}, 422, "Invalid enum value 'Price'; give one of Image, "),
+        (
+            "/sellercenter/feed",
+            {"action": "Price"},
+            422,
+            "Invalid enum value 'Price'; give one of Image, ",
+        ),
         ("/sellercenter/feed-finish", {"feed": "none"}, 404, "There is no such feed."),
         ("/sellercenter/qc", {"skus": ["none"]}, 404, "SellerSku 'none'"),
         ("/sellercenter/qc", {"skus": []}, 409, "Name a product"),

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from support.nodes import OpenPlane, opener
+from support.nodes import OpenPlane, opener, postgres_opener
 
 
-@pytest.fixture
-def open_plane(tmp_path: Path) -> OpenPlane:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def open_plane(request: pytest.FixtureRequest, tmp_path: Path) -> OpenPlane:
     """Makes the data plane of one node on a database of the test's own, for `async with`."""
-    return opener(tmp_path)
+    if request.param == "sqlite":
+        return opener(tmp_path)
+    return postgres_opener(request.getfixturevalue("migrated_url"))

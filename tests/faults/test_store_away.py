@@ -18,6 +18,7 @@ from marketbell.errors import StoreError, UnavailableError
 from marketbell.model import DeliveryState, Instant, Outcome, Policy
 from marketbell.store.base import MessageFilter, Page
 from marketbell.testing import OK, Answer, Received, TestReceiver
+from support.door import Door
 from support.plane import ORGANIZATION, Knobs, Plane
 
 SOON: Final = Policy(retry_schedule=(100,) * 20)
@@ -35,30 +36,6 @@ async def write_lock(path: Path) -> AsyncIterator[None]:
         other.execute("rollback")
     finally:
         other.close()
-
-
-class Door:
-    """A receiver's script that answers only once it is open."""
-
-    def __init__(self, answer: Answer = OK) -> None:
-        self._open = asyncio.Event()
-        self._came = asyncio.Semaphore(0)
-        self._answer = answer
-
-    async def __call__(self, request: Received) -> Answer:
-        self._came.release()
-        await self._open.wait()
-        return self._answer
-
-    async def wait_for(self, count: int) -> None:
-        """Return once so many requests stand before it."""
-        async with asyncio.timeout(10):
-            for _ in range(count):
-                await self._came.acquire()
-
-    def open(self) -> None:
-        """Answer all that stand before it and all that come."""
-        self._open.set()
 
 
 class CountingClock(SystemClock):

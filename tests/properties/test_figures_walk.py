@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from marketbell.errors import MarketbellError
@@ -22,11 +20,10 @@ from marketbell.model import (
     Message,
     Outcome,
 )
-from marketbell.store.base import Ages, EndpointFigures, MessageFilter, Page
-from marketbell.store.sqlite_store import SqliteStore
+from marketbell.store.base import Ages, EndpointFigures, MessageFilter, Page, Store
 from marketbell.testing.clock import START
 from marketbell.testing.stores import Scene
-from support.opened import after_a_crash, opened
+from support.grounds import Grounds
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -46,7 +43,7 @@ class Life:
         self._attempts: list[tuple[Claim, Attempt]] = []
         self.now = START
 
-    async def lead(self, store: SqliteStore, steps: int) -> None:
+    async def lead(self, store: Store, steps: int) -> None:
         """Go on in this store for so many steps, looking at the figures now and then."""
         scene = Scene(store, now=self.now)
         if self.application is None:
@@ -60,7 +57,7 @@ class Life:
         await self.compare(store)
         self.now = scene.now
 
-    async def compare(self, store: SqliteStore) -> None:
+    async def compare(self, store: Store) -> None:
         """Both ways to count give the same."""
         for endpoint in self.endpoints:
             part = await store.deliveries(
@@ -128,16 +125,21 @@ class Life:
         self._attempts.append((claim, attempt))
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**32), lives=st.lists(st.integers(5, 50), min_size=1, max_size=3))
-def test_the_figures_are_those_of_a_full_scan(seed: int, lives: list[int]) -> None:
-    async def story() -> None:
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "m.db"
-            life = Life(Random(seed))
-            for number, steps in enumerate(lives):
-                async with opened(path) as store:
-                    await life.lead(store, steps)
-                    path = after_a_crash(path, Path(folder) / str(number))
+async def live(grounds: Grounds, seed: int, lives: list[int]) -> None:
+    """Some lives, each of which ends with a crash."""
+    with grounds.fresh() as first:
+        ground = first
+        life = Life(Random(seed))
+        for steps in lives:
+            async with ground.opened() as store:
+                await life.lead(store, steps)
+                ground = ground.after_a_crash()
 
-    asyncio.run(story())
+
+def test_the_figures_are_those_of_a_full_scan(grounds: Grounds) -> None:
+    @grounds.examples(15)
+    @given(seed=st.integers(0, 2**32), lives=st.lists(st.integers(5, 50), min_size=1, max_size=3))
+    def holds(seed: int, lives: list[int]) -> None:
+        asyncio.run(live(grounds, seed, lives))
+
+    holds()

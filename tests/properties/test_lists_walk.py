@@ -6,18 +6,13 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from marketbell.store.base import EventType, Page
-from marketbell.store.sealing import Box
-from marketbell.store.sqlite import SqliteOptions
-from marketbell.store.sqlite_store import SqliteStore, WriterLimits
-from marketbell.testing import FakeClock
+from marketbell.store.base import EventType, Page, Store
 from marketbell.testing.stores import ORGANIZATION, Scene
+from support.grounds import Grounds
 
 LISTS = ("applications", "endpoints", "event types")
 
@@ -25,7 +20,7 @@ LISTS = ("applications", "endpoints", "event types")
 class Listed:
     """One list of a store: how a row is added, taken away and named, and how slices are read."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.scene = Scene(store)
         self._count = itertools.count()
@@ -85,20 +80,12 @@ class Listed:
 
 
 @asynccontextmanager
-async def listed(kind: str) -> AsyncIterator[Listed]:
-    with TemporaryDirectory() as folder:
-        store = SqliteStore(
-            SqliteOptions(path=Path(folder) / "m.db"),
-            Box([bytes(32)]),
-            FakeClock(),
-            WriterLimits(wait_s=20.0),
-        )
-        try:
+async def listed(grounds: Grounds, kind: str) -> AsyncIterator[Listed]:
+    with grounds.fresh() as ground:
+        async with ground.opened() as store:
             one = Listed(store)
             await one.begin(kind)
             yield one
-        finally:
-            await store.aclose()
 
 
 changes = st.lists(
@@ -107,27 +94,31 @@ changes = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    kind=st.sampled_from(LISTS),
-    before=st.integers(0, 8),
-    limit=st.integers(1, 4),
-    descending=st.booleans(),
-    backwards=st.booleans(),
-    changes=changes,
-)
-def test_a_walk_sees_every_row_that_was_there_all_the_time_once(
-    kind: str,
-    before: int,
-    limit: int,
-    descending: bool,
-    backwards: bool,
-    changes: list[tuple[str, int]],
-) -> None:
-    asyncio.run(_walk(kind, before, limit, descending, backwards, changes))
+def test_a_walk_sees_every_row_that_was_there_all_the_time_once(grounds: Grounds) -> None:
+    @grounds.examples(25)
+    @given(
+        kind=st.sampled_from(LISTS),
+        before=st.integers(0, 8),
+        limit=st.integers(1, 4),
+        descending=st.booleans(),
+        backwards=st.booleans(),
+        changes=changes,
+    )
+    def holds(
+        kind: str,
+        before: int,
+        limit: int,
+        descending: bool,
+        backwards: bool,
+        changes: list[tuple[str, int]],
+    ) -> None:
+        asyncio.run(_walk(grounds, kind, before, limit, descending, backwards, changes))
+
+    holds()
 
 
 async def _walk(
+    grounds: Grounds,
     kind: str,
     before: int,
     limit: int,
@@ -135,7 +126,7 @@ async def _walk(
     backwards: bool,
     changes: list[tuple[str, int]],
 ) -> None:
-    async with listed(kind) as one:
+    async with listed(grounds, kind) as one:
         names = [await one.add("bcdefa"[number % 6]) for number in range(before)]
         stayed, gone, seen = set(names), set(), []
         page = Page(limit=limit, descending=descending)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from marketbell.model import Application, DeliveryState, Endpoint
 from marketbell.store.base import AttemptFilter, MessageFilter, Page, Slice
 from marketbell.testing.stores import Scene
+from support.grounds import Grounds
 from support.history import publish_all, record_all
-from support.opened import opened
 
 TYPES = ("a", "b", "rare")
 CODES = (200, 200, 204, 301, 404, 500)
@@ -201,41 +199,44 @@ async def walk(growing: Growing, kind: Kind, limit: int, step: int, *, attempts:
     assert seen == growing.expected(kind, attempts=attempts)
 
 
-@settings(max_examples=12, deadline=None)
-@given(
-    which=message_filters(),
-    succeeded=st.sampled_from((None, True, False)),
-    code_class=st.sampled_from((None, None, 200, 400, 500)),
-    limit=st.integers(20, 120),
-    step=st.sampled_from((1, 3, 7, 11)),
-    labelled=st.sampled_from((0, 2, 3)),
-    hurried=st.booleans(),
-)
-def test_no_row_is_seen_twice_and_none_is_missed(
-    which: MessageFilter,
-    succeeded: bool | None,
-    code_class: int | None,
-    limit: int,
-    step: int,
-    labelled: int,
-    hurried: bool,
-) -> None:
-    async def story() -> None:
-        with tempfile.TemporaryDirectory() as folder:
+def test_no_row_is_seen_twice_and_none_is_missed(grounds: Grounds) -> None:
+    @grounds.examples(12)
+    @given(
+        which=message_filters(),
+        succeeded=st.sampled_from((None, True, False)),
+        code_class=st.sampled_from((None, None, 200, 400, 500)),
+        limit=st.integers(20, 120),
+        step=st.sampled_from((1, 3, 7, 11)),
+        labelled=st.sampled_from((0, 2, 3)),
+        hurried=st.booleans(),
+    )
+    def holds(
+        which: MessageFilter,
+        succeeded: bool | None,
+        code_class: int | None,
+        limit: int,
+        step: int,
+        labelled: int,
+        hurried: bool,
+    ) -> None:
+        async def story() -> None:
             # With no time at all, a search stops at the first row that tells how far it came.
             search_s = 0.0 if hurried else 60.0
-            async with opened(Path(folder) / "s.db", search_s=search_s) as store:
-                scene = Scene(store)
-                application, endpoint = await scene.seller()
-                growing = Growing(scene, application, endpoint)
-                other = await scene.application("org_other")
-                await publish_all(scene, other, [{}] * 300)
-                await growing.add(600, step)
-                for _ in range(labelled):
-                    await store.follow_labels(messages_max=300)
-                for kind, attempts in kinds(
-                    growing, which, succeeded=succeeded, code_class=code_class
-                ):
-                    await walk(growing, kind, limit, step, attempts=attempts)
+            with grounds.fresh() as ground:
+                async with ground.opened(search_s=search_s) as store:
+                    scene = Scene(store)
+                    application, endpoint = await scene.seller()
+                    growing = Growing(scene, application, endpoint)
+                    other = await scene.application("org_other")
+                    await publish_all(scene, other, [{}] * 300)
+                    await growing.add(600, step)
+                    for _ in range(labelled):
+                        await store.follow_labels(messages_max=300)
+                    for kind, attempts in kinds(
+                        growing, which, succeeded=succeeded, code_class=code_class
+                    ):
+                        await walk(growing, kind, limit, step, attempts=attempts)
 
-    asyncio.run(story())
+        asyncio.run(story())
+
+    holds()

@@ -24,10 +24,10 @@ OPERATOR = Principal(ORGANIZATION)
 
 
 class Bazaar:
-    """A data plane with the marketplaces on it, on a file of its own, for `async with`."""
+    """A data plane with the marketplaces on it, on a file of its own if not told, for `async with`."""
 
-    def __init__(self, folder: Path, clock: Clock, knobs: Knobs = AS_A_SERVER) -> None:
-        self.plane = Plane(folder, clock, knobs)
+    def __init__(self, where: Path | Plane, clock: Clock, knobs: Knobs = AS_A_SERVER) -> None:
+        self.plane = where if isinstance(where, Plane) else Plane(where, clock, knobs)
 
     async def __aenter__(self) -> Self:
         plane = await self.plane.__aenter__()

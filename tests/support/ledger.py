@@ -27,7 +27,7 @@ ROUTES: Final = {
 
 EVENT_TYPES: Final = ("order.created", "part.changed", "stock.counted")
 JUST_NOW_S: Final = 0.3
-"""An answer this young may not have been recorded when the server was killed."""
+"""An answer this young may not have been recorded when the server was killed, if no one says otherwise."""
 _UNREAD_S: Final = 0.3
 """How long after a kill the receiver may come to read what was sent before it."""
 _OPEN_S: Final = 2.0
@@ -62,8 +62,16 @@ class Ledger:
     at all. The publisher repeats each request with its idempotency key until it is answered.
     """
 
-    def __init__(self, seed: int, *, errors: float = 0.03, hangs: float = 0.002) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        errors: float = 0.03,
+        hangs: float = 0.002,
+        just_now_s: float = JUST_NOW_S,
+    ) -> None:
         self.seed = seed
+        self.just_now_s = just_now_s
         self.chance = random.Random(seed)
         self.errors = errors
         self.hangs = hangs
@@ -134,7 +142,7 @@ class Ledger:
     def under_way(self) -> list[int]:
         """How many requests were under way at each kill, or answered just before."""
         every = [one for requests in self.seen.values() for one in requests]
-        return [sum(_at_risk(one, kill) for one in every) for kill in self.kills]
+        return [sum(self._at_risk(one, kill) for one in every) for kill in self.kills]
 
     def wanted(self) -> set[tuple[str, str]]:
         """Every endpoint and message that must have met, by what publishers were told."""
@@ -176,13 +184,12 @@ class Ledger:
 
     def excused(self, before: Request, after: Request) -> bool:
         """Whether a kill came between two requests while the first was under way, or just answered."""
-        return any(_at_risk(before, kill) and kill < after.came for kill in self.kills)
+        return any(self._at_risk(before, kill) and kill < after.came for kill in self.kills)
 
-
-def _at_risk(one: Request, kill: float) -> bool:
-    """Whether the kill may have kept the server from recording what became of a request."""
-    end = one.came + _OPEN_S if one.answered is None else one.answered + JUST_NOW_S
-    return one.came - _UNREAD_S <= kill <= end
+    def _at_risk(self, one: Request, kill: float) -> bool:
+        """Whether the kill may have kept the server from recording what became of a request."""
+        end = one.came + _OPEN_S if one.answered is None else one.answered + self.just_now_s
+        return one.came - _UNREAD_S <= kill <= end
 
 
 async def make_endpoints(

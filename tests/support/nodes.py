@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from marketbell.clock import Clock
 from support.plane import Knobs, Plane
+from support.postgres_plane import PostgresPlane
 
 OpenPlane: TypeAlias = Callable[[Clock, Knobs], Plane]
 """Makes a data plane, for `async with`; each on the same database as the one before."""
@@ -18,5 +19,14 @@ def opener(folder: Path) -> OpenPlane:
 
     def open_plane(clock: Clock, knobs: Knobs) -> Plane:
         return Plane(folder, clock, knobs)
+
+    return open_plane
+
+
+def postgres_opener(url: str) -> OpenPlane:
+    """Makes data planes on a PostgreSQL database that has the schema."""
+
+    def open_plane(clock: Clock, knobs: Knobs) -> Plane:
+        return PostgresPlane(url, clock, knobs)
 
     return open_plane

@@ -26,6 +26,7 @@ async def opened(
     clock: Clock | None = None,
     *,
     secrets_key: bytes = SECRETS_KEY,
+    old_keys: tuple[bytes, ...] = (),
     busy_ms: int = 50,
     search_s: float = 0.02,
     text_search_s: float = 0.2,
@@ -34,7 +35,7 @@ async def opened(
     """A store on this file until the end of the block; `limits` are of WriterLimits."""
     store = SqliteStore(
         SqliteOptions(path=path, busy_ms=busy_ms, search_s=search_s, text_search_s=text_search_s),
-        Box([secrets_key]),
+        Box([secrets_key, *old_keys]),
         clock or FakeClock(),
         WriterLimits(**{"wait_s": 20.0, **limits}),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Final, TypeAlias
@@ -10,8 +11,9 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 import psycopg
 import sqlalchemy
-from django.conf import settings as django_settings
-from django.db import connections as django_connections
+from django import setup  # type: ignore[import-untyped]
+from django.conf import settings as django_settings  # type: ignore[import-untyped]
+from django.db import connections as django_connections  # type: ignore[import-untyped]
 from django.db import transaction as django_transaction
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import orm
@@ -66,10 +68,13 @@ async def psycopg_sync(url: str) -> AsyncIterator[Caller]:
 @contextlib.asynccontextmanager
 async def psycopg_pipeline(url: str) -> AsyncIterator[Caller]:
     """In autocommit, but within a transaction, and its statements sent ahead."""
-    with psycopg.connect(url, autocommit=True) as connection, connection.pipeline():
-        with connection.transaction():
-            connection.execute("select 1")
-            yield Caller(connection, lambda: _awaited(connection.transaction()))
+    with (
+        psycopg.connect(url, autocommit=True) as connection,
+        connection.pipeline(),
+        connection.transaction(),
+    ):
+        connection.execute("select 1")
+        yield Caller(connection, lambda: _awaited(connection.transaction()))
 
 
 @contextlib.asynccontextmanager
@@ -90,9 +95,12 @@ async def asyncpg_alone(url: str) -> AsyncIterator[Caller]:
 
 @contextlib.asynccontextmanager
 async def asyncpg_pool(url: str) -> AsyncIterator[Caller]:
-    async with asyncpg.create_pool(url, min_size=1, max_size=1) as pool:
-        async with pool.acquire() as connection, connection.transaction():
-            yield Caller(connection, connection.transaction)
+    async with (
+        asyncpg.create_pool(url, min_size=1, max_size=1) as pool,
+        pool.acquire() as connection,
+        connection.transaction(),
+    ):
+        yield Caller(connection, connection.transaction)
 
 
 @contextlib.asynccontextmanager
@@ -170,7 +178,8 @@ async def django(url: str) -> AsyncIterator[Caller]:
 def django_database(url: str) -> Any:
     """Django's default database is this one for a while."""
     if not django_settings.configured:
-        django_settings.configure(USE_TZ=True)
+        django_settings.configure(USE_TZ=True, LOGGING_CONFIG=None)
+        setup()
     given = conninfo_to_dict(url)
     parts = {"NAME": "dbname", "USER": "user", "HOST": "host", "PORT": "port"}
     database = {name: given[part] for name, part in parts.items()}
@@ -187,8 +196,6 @@ def django_database(url: str) -> Any:
 
 @contextlib.contextmanager
 def _unsafe() -> Any:
-    import os
-
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     try:
         yield

@@ -44,7 +44,8 @@ from marketbell.store.base import (
 )
 from marketbell.store.sealing import Box
 from marketbell.store.sqlite import SqliteOptions
-from marketbell.store.sqlite_store import SqliteStore, WriterLimits
+from marketbell.store.sqlite_store import SqliteStore
+from marketbell.store.written_store import WriterLimits, WrittenStore
 from marketbell.testing import FakeClock
 from support.knobs import AS_A_SERVER, DAY, LOOPBACK, Diary, Knobs, Told
 
@@ -76,14 +77,7 @@ class Plane:
         knobs, clock = self.knobs, self.clock
         self.told = Told(self._bell.set)
         self._stack.callback(self.told.close)
-        self.store = SqliteStore(
-            SqliteOptions(
-                path=self.path, busy_ms=knobs.busy_ms, payload_retention=knobs.ages.payloads
-            ),
-            Box([bytes(32)]),
-            clock,
-            WriterLimits(wait_s=knobs.wait_s),
-        )
+        self.store = self._open()
         self._stack.push_async_callback(self.store.aclose)
         self.store.statistics.observe = lambda _rows, _seconds: self._bell.set()
         networks = Networks.parse(knobs.networks)
@@ -148,6 +142,17 @@ class Plane:
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
+
+    def _open(self) -> WrittenStore:
+        knobs = self.knobs
+        return SqliteStore(
+            SqliteOptions(
+                path=self.path, busy_ms=knobs.busy_ms, payload_retention=knobs.ages.payloads
+            ),
+            Box([bytes(32)]),
+            self.clock,
+            WriterLimits(wait_s=knobs.wait_s),
+        )
 
     async def _drain(self) -> None:
         self.broken_off = await self.dispatcher.drain(5.0)

@@ -1,37 +1,28 @@
-"""What an SQLite queue really holds, row by row, against the model of what it should."""
+"""What a queue really holds, row by row, against the model of what it should."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, cast
-
-import apsw
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from marketbell.model import NEVER, DeliveryState, Instant
 from support.queue_model import QueueModel
 
-
-def rows(path: Path, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
-    """What a query finds on disk."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        return cast("list[Any]", connection.execute(query, values).fetchall())
-    finally:
-        connection.close()
+Rows: TypeAlias = Callable[[str], list[Any]]
+"""What a query finds on disk."""
 
 
-def lanes(path: Path) -> dict[int, tuple[Instant | None, Instant]]:
+def lanes(rows: Rows) -> dict[int, tuple[Instant | None, Instant]]:
     """When each lane is next looked at, and until when it is held."""
-    found = rows(path, "select endpoint_id, next_at, held_until from lane")
+    found = rows("select endpoint_id, next_at, held_until from lane")
     return {endpoint_id: (next_at, held) for endpoint_id, next_at, held in found}
 
 
-def check_deliveries(path: Path, model: QueueModel) -> None:
+def check_deliveries(rows: Rows, model: QueueModel) -> None:
     """Nothing accepted is lost: each unfinished delivery stands where it should."""
     found = {
         (row[0], row[1]): row[2:]
         for row in rows(
-            path,
             "select message_id, endpoint_id, state, due_at, claim_number, attempt_count,"
             " lost_count, order_key from delivery",
         )
@@ -51,12 +42,12 @@ def check_deliveries(path: Path, model: QueueModel) -> None:
             assert due_at == duty.due_at + (0 if model.has_turn(duty) else NEVER)
 
 
-def check_ends(path: Path, model: QueueModel) -> None:
+def check_ends(rows: Rows, model: QueueModel) -> None:
     """What has ended ended as it should, with the right count of attempts."""
     found = {
         (row[0], row[1]): (row[2], row[3])
         for row in rows(
-            path, "select message_id, endpoint_id, state, attempt_count from finished_delivery"
+            "select message_id, endpoint_id, state, attempt_count from finished_delivery"
         )
     }
     assert found == {
@@ -66,16 +57,16 @@ def check_ends(path: Path, model: QueueModel) -> None:
     }
 
 
-def check_attempts(path: Path, model: QueueModel) -> None:
+def check_attempts(rows: Rows, model: QueueModel) -> None:
     """Every attempt and every lost claim is on record, once."""
-    counts = dict(rows(path, "select outcome, count(*) from attempt group by outcome"))
+    counts = dict(rows("select outcome, count(*) from attempt group by outcome"))
     assert counts.pop("unknown", 0) == model.lost
     assert sum(counts.values()) == len(model.attempts)
 
 
-def check_lanes(path: Path, model: QueueModel, second_look: dict[int, Instant]) -> None:
+def check_lanes(rows: Rows, model: QueueModel, second_look: dict[int, Instant]) -> None:
     """A lane with work wakes when the first of it falls due, or at its second look, and no earlier than its hold ends."""
-    found = lanes(path)
+    found = lanes(rows)
     assert all(next_at is None or next_at >= held for next_at, held in found.values())
     first: dict[int, Instant] = {}
     for duty in model.open_duties().values():

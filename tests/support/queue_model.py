@@ -14,8 +14,8 @@ Pair = tuple[int, int]
 class Duty:
     """One delivery."""
 
-    def __init__(self, message_id: int, birth: Birth) -> None:
-        self.place = message_id
+    def __init__(self, place: int, birth: Birth) -> None:
+        self.place = place
         self.endpoint_id = birth.endpoint_id
         self.key = birth.order_key
         self.state = DeliveryState.PENDING
@@ -108,7 +108,7 @@ class QueueModel:
     def publish(self, message_id: int, births: Iterable[Birth]) -> None:
         """A message is kept."""
         for birth in births:
-            self.duties[message_id, birth.endpoint_id] = Duty(message_id, birth)
+            self.duties[message_id, birth.endpoint_id] = Duty(len(self.duties), birth)
 
     def lose(self, now: Instant, leases_now: Instant | None, lost_max: int) -> int:
         """Leases end, all of them if no instant is given; how many."""

@@ -46,6 +46,8 @@ class Server:
             "MARKETBELL_LOG_LEVEL": "error",
             **environment,
         }
+        self.program: tuple[str, ...] = ("-m", "marketbell", "serve", "--json")
+        """What Python runs."""
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -59,10 +61,7 @@ class Server:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-m",
-                "marketbell",
-                "serve",
-                "--json",
+                *self.program,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 env={

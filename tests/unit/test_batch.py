@@ -40,7 +40,7 @@ class Gated:
     def __init__(self, path: Path) -> None:
         options = SqliteOptions(path=path, busy_ms=10)
         self.connection = open_writer(options)
-        migrate(self.connection, now=NOW)
+        migrate(self.connection)
         self.connection.execute("create table note (text text unique) strict")
         self._inner = SqliteExecutor(self.connection, options, NOW)
         self.gate = threading.Event()

@@ -44,9 +44,11 @@ class CountingStore(SqliteStore):
             await self.between.wait()
         return found
 
-    async def event_type(self, organization: str, name: str) -> EventType:
+    async def event_type_in_force(
+        self, organization: str, name: str
+    ) -> tuple[EventType | None, int]:
         self.reads += 1
-        found = await super().event_type(organization, name)
+        found = await super().event_type_in_force(organization, name)
         if self.between is not None:
             self.reading.set()
             await self.between.wait()
@@ -219,3 +221,33 @@ async def test_schemas_in_memory_are_bounded(store: CountingStore) -> None:
         await schemas.schema("org_a", name)
     assert isinstance(schemas.peek("org_a", "a"), Unknown)
     assert schemas.peek("org_a", "c") is None
+
+
+async def test_a_schema_is_no_older_than_what_it_is_asked_for(store: CountingStore) -> None:
+    """As when another node has changed it, and nothing was told."""
+    schemas = Schemas(store)
+    assert await schemas.schema("org_a", "a.b") is None
+    await store.create_event_type(event_type(b'{"required":["x"]}'))
+    application = await store.made("s")
+    revision = (await store.subscribers("org_a", application.public_id)).event_types
+    assert schemas.peek("org_a", "a.b") is None
+    assert isinstance(schemas.peek("org_a", "a.b", revision), Unknown)
+    assert await schemas.schema("org_a", "a.b", revision) is not None
+    reads = store.reads
+    assert await schemas.schema("org_a", "a.b", revision) is not None
+    assert store.reads == reads
+
+
+async def test_a_read_that_began_before_a_change_is_not_good_enough_after_it(
+    store: CountingStore,
+) -> None:
+    schemas = Schemas(store)
+    store.between = asyncio.Event()
+    early = asyncio.ensure_future(schemas.schema("org_a", "a.b"))
+    await store.reading.wait()
+    await store.create_event_type(event_type(b'{"required":["x"]}'))
+    late = asyncio.ensure_future(schemas.schema("org_a", "a.b", 1))
+    await asyncio.sleep(0)
+    store.between.set()
+    assert await early is None
+    assert await late is not None

@@ -172,6 +172,18 @@ def test_the_standard_librarys_lines_have_the_same_shape() -> None:
     assert "LookupError: gone" in fields["exception"]
 
 
+def test_what_our_own_modules_say_beside_the_event_is_shown() -> None:
+    stream = io.StringIO()
+    log = configure_logging("json", "info", stream)
+    extra = {"count": 3, "reason": "The database is starting or stopping."}
+    logging.getLogger("marketbell.delivery.claims").warning("claims not released", extra=extra)
+    logging.getLogger("some.library").warning("coloured", extra={"color_message": "[31m"})
+    log.writer.close()
+    ours, theirs = map(json.loads, stream.getvalue().splitlines())
+    assert extra.items() <= ours.items()
+    assert theirs.keys() == {"time", "level", "event", "logger"}
+
+
 def test_a_librarys_wrong_format_string_does_not_raise() -> None:
     stream = io.StringIO()
     log = configure_logging("json", "info", stream)

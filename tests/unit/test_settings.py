@@ -22,6 +22,7 @@ from marketbell.settings import (
     Settings,
     default_of,
     ensure_files,
+    ensure_secrets,
     files_needed,
     flag_of,
     load_settings,
@@ -79,8 +80,8 @@ def test_toml_then_environment_then_flags_win(tmp_path: Path) -> None:
     assert settings.portal_may_set == ("marketbell.timeout",)
 
 
-PAIRED = {"jwt_public_key", "jwt_private_key"}
-"""Good together with others alone; see test_settings_tokens."""
+PAIRED = {"jwt_public_key", "jwt_private_key", "db_direct"}
+"""Good together with others alone; see test_settings_tokens, and below."""
 
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name not in PAIRED])
@@ -170,8 +171,14 @@ def test_all_faults_come_in_one_report(tmp_path: Path) -> None:
         ("secrets_key", "not base64!", "is not base64"),
         ("secrets_key", "x" * 32, "has 24 bytes and must have 32"),
         ("secrets_keys_old", f"{KEY} AAAA", "has 3 bytes and must have 32"),
-        ("db", "postgresql://db/x", "names PostgreSQL, which this version cannot use yet"),
-        ("db", "mysql://db/x", "is not a database; write sqlite:///FILE"),
+        ("db", "mysql://db/x", "is not a database; write sqlite:///FILE or postgresql://"),
+        ("db", "postgresql://me@db:many/x", "its port is no number"),
+        ("db", "postgresql://me:a#b@db/x", "has a # in it"),
+        ("db", "postgresql://me@[::1/x", "cannot be read as an address"),
+        ("db", "postgresql://db/x?sslmode=on", "sslmode 'on' is none of disable, allow"),
+        ("db_direct", "postgresql://db/x", "only PostgreSQL has two addresses"),
+        ("role", "api", "SQLite has exactly one node"),
+        ("role", "boss", "'boss' is none of all, api, worker"),
         ("db", "sqlite:///", "names no file"),
         ("db", "sqlite:///:memory:", "would lose what was accepted"),
         ("db", 5, "is not text; put it in quotes"),
@@ -204,6 +211,58 @@ def test_a_secret_is_never_shown() -> None:
     assert secret not in repr(settings)
     assert KEY not in repr(settings)
     assert secret[:20] not in only_fault({"jwt_secret": secret[:20]})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hunter2@db.example:5432/shop",
+        "postgres://me:hun/ter2@db.example/shop",
+        "postgres://me:hunter2@x@db.example/shop",
+        "postgresql://db.example/shop?user=me&password=hunter2",
+        "postgresql://db.example/shop?sslpassword=hunter2&sslmode=require",
+        "postgresq://me:hunter2@db.example/shop",
+    ],
+)
+@pytest.mark.parametrize("name", ["db", "db_direct"])
+def test_the_password_in_an_address_is_never_shown(name: str, url: str) -> None:
+    flags = {"db": "postgresql://db/x", name: url}
+    try:
+        settings = load_settings(flags, {}, None)
+    except SettingsError as error:
+        shown = str(error)
+    else:
+        assert settings.db == flags["db"]
+        shown = repr(settings) + settings.db_shown + SETTINGS[name].show(url)
+    assert "ter2" not in shown
+    assert "db.example" in shown or "port" in shown or "address" in shown
+
+
+def test_a_server_on_postgresql_is_told_of_both_missing_keys_with_all_else() -> None:
+    flags = {"db": "postgresql://db/x", "port": "many"}
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags, {}, None, serving=True)
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == [
+        "port (--port)",
+        "jwt_secret",
+        "secrets_key",
+    ]
+    with pytest.raises(SettingsError, match="nodes on PostgreSQL share it"):
+        ensure_secrets(Settings(db="postgresql://db/x", secrets_key=bytes(32)))
+    assert load_settings({"db": "postgresql://db/x"}, {}, None).on_postgresql
+
+
+def test_a_schema_and_a_direct_address_are_postgresqls() -> None:
+    shared = {"db": "postgresql://db/x"}
+    for name in ("Shop-1", "pg_shop", "information_schema", "1shop", "a" * 64):
+        assert "cannot be a schema" in only_fault({**shared, "db_schema": name})
+    assert "is no address of PostgreSQL" in only_fault({**shared, "db_direct": "sqlite:///x.db"})
+    assert "its port is no number" in only_fault({**shared, "db_direct": "postgresql://db:x/y"})
+
+
+def test_a_node_gives_three_signs_of_life_within_its_lease() -> None:
+    assert "set node_heartbeat to 1s or less" in only_fault({"node_lease": "3s"})
+    assert load_settings({"node_lease": "3s", "node_heartbeat": "1s"}, {}, None).node_lease == 3_000
 
 
 def test_unknown_names_are_refused_with_the_nearest_known() -> None:

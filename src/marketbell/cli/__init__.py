@@ -53,6 +53,16 @@ def build_app() -> App:
         help="Deliver every event of both marketplaces to a failing receiver, and judge it.",
     )
     app.command(
+        "marketbell.cli.migrate:migrate",
+        name="migrate",
+        help="Bring the database's schema up to date, or make it.",
+    )
+    app.command(
+        "marketbell.cli.doctor:doctor",
+        name="doctor",
+        help="Say what is not as it should be, and what to do about it.",
+    )
+    app.command(
         "marketbell.cli.token:token_app",
         name="token",
         help="Tokens for the management API.",

@@ -1,4 +1,4 @@
-"""An organization's API keys and tokens, as commands see them: on a server, or in the file itself."""
+"""An organization's API keys and tokens, as commands see them: on a server, or in the database itself."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class OnServer:
             self._remote.request("POST", path, body={"expiry": after_s})
 
 
-class InFile:
-    """In the SQLite file, which no server may have open meanwhile."""
+class InDatabase:
+    """In the database itself: PostgreSQL, or an SQLite file, which no server may have open meanwhile."""
 
     def __init__(self, settings: Settings, organization: str) -> None:
         self._settings = settings
@@ -161,8 +161,10 @@ class InFile:
         from marketbell.clock import SystemClock
         from marketbell.control.tokens import Principal, check_subjects
         from marketbell.store.base import Origin, changing
+        from marketbell.store.opening import prepare
 
         check_subjects(self._organization, None)
+        prepare(self._settings)
         clock = SystemClock()
         caller = Principal(self._organization, actor=COMMAND_LINE)
 
@@ -199,8 +201,8 @@ def with_credentials(
     """
     What `work` gives, done where the organization's keys are.
 
-    With MARKETBELL_URL that is that server. Else it is the database file, or if a server has it,
-    that server at the settings' host and port. A server is called with MARKETBELL_TOKEN, else
+    With MARKETBELL_URL that is that server. Else it is the database, or if a server has its file,
+    that server at the settings' host and port; PostgreSQL is for all to use. A server is called with MARKETBELL_TOKEN, else
     with a token that is made here and good for a minute.
     """
     whose = organization or DEFAULT_ORGANIZATION
@@ -208,7 +210,7 @@ def with_credentials(
         settings,
         whose,
         environ,
-        in_file=lambda own: work(InFile(own, whose)),
+        in_file=lambda own: work(InDatabase(own, whose)),
         on_server=lambda remote: work(OnServer(remote, whose)),
     )
 

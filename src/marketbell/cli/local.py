@@ -23,7 +23,7 @@ def here(*, signing: bool) -> tuple[str, str | None]:
 def _signed(settings: Settings) -> str | None:
     if settings.jwt_asymmetric:
         return None
-    if not settings.jwt_secret and not secrets_file(settings).exists():
+    if not settings.jwt_secret and (settings.on_postgresql or not secrets_file(settings).exists()):
         return None
     from marketbell.cli.credentials import DEFAULT_ORGANIZATION, signed
     from marketbell.clock import SystemClock

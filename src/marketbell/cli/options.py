@@ -56,7 +56,14 @@ def _flag(name: str, group: Group) -> inspect.Parameter:
     return inspect.Parameter(name, _KEYWORD, default=None, annotation=Annotated[given, shown])
 
 
-def settings_of(flags: Mapping[str, object], config: Path | None) -> Settings:
-    """The settings in force, from flags, this process's environment and the TOML file."""
+def settings_of(
+    flags: Mapping[str, object], config: Path | None, *, serving: bool = False
+) -> Settings:
+    """The settings in force, from flags, this process's environment and the TOML file; see load_settings."""
+    return load_settings(flags, os.environ, config_of(config), serving=serving)
+
+
+def config_of(given: Path | None) -> Path | None:
+    """The TOML file that is read, if any: the one that is given, else the environment's."""
     named = os.environ.get("MARKETBELL_CONFIG")
-    return load_settings(flags, os.environ, config or (Path(named) if named else None))
+    return given or (Path(named) if named else None)

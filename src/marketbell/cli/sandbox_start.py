@@ -147,6 +147,6 @@ def _welcome(settings: Settings, wishes: Wishes, node: Node, sandbox: Sandbox) -
         seed=wishes.seed,
         chaos=wishes.odds is not None,
         rate=wishes.rate,
-        db=str(settings.db_file),
+        db=settings.db_shown,
         pid=os.getpid(),
     )

@@ -17,7 +17,7 @@ from marketbell.settings import Settings, begin_key_change, end_key_change, ensu
 
 if TYPE_CHECKING:
     from marketbell.control.rekeying import Rekeyed
-    from marketbell.store.sqlite_store import SqliteStore
+    from marketbell.store.opening import AnyStore
 
 secrets_app = App(name="secrets", help="The key that endpoints' secrets are sealed with.")
 
@@ -30,11 +30,12 @@ def rekey(
     json: JsonFlag = False,
 ) -> int:
     """
-    Seal every secret and header with the current key; the server must not run.
+    Seal every secret and header with the current key; a server of an SQLite file must not run.
 
     Where the secrets file beside the database has the key, a new one is made first and the old
     one forgotten at the end. Where secrets_key is a setting, it is the current one, and those in
-    secrets_keys_old open what they sealed. Broken off anywhere, it can be called again.
+    secrets_keys_old open what they sealed; on PostgreSQL servers that have both go on meanwhile.
+    Broken off anywhere, it can be called again.
     """
     given = settings_of({"db": db}, config)
     settings = ensure_secrets(given)
@@ -67,10 +68,12 @@ async def _refuse_while_served(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[SqliteStore]:
+async def _opened(settings: Settings) -> AsyncIterator[AnyStore]:
     from marketbell.assembly import open_store
     from marketbell.clock import SystemClock
+    from marketbell.store.opening import prepare
 
+    prepare(settings)
     store = open_store(settings, SystemClock())
     try:
         yield store

@@ -84,7 +84,7 @@ def _in_file(
     uid: str | None,
     user: str | None,
 ) -> dict[str, str]:
-    """In the SQLite file. LockedError if a server has it."""
+    """In the database itself. LockedError if a server has its SQLite file."""
     made = asyncio.run(_made(settings, organization, marketplace, name, uid=uid, user=user))
     application = made.application.public_id
     return {"application": application, "marketplace": made.marketplace, **made.login}
@@ -107,8 +107,10 @@ async def _made(
     from marketbell.dialects.registry import Registry
     from marketbell.observe import Observer
     from marketbell.store.base import Origin, changing
+    from marketbell.store.opening import prepare
 
     check_subjects(organization, None)
+    prepare(settings)
     clock = SystemClock()
     store = open_store(settings, clock)
     observer = Observer()

@@ -134,7 +134,7 @@ class Scene:
     ) -> Published:
         """Keep a message with a delivery to each of the endpoints, due now; born claimed with a lease."""
         revision = (
-            await self.store.application(application.organization, application.public_id)
+            await self.store.subscribers(application.organization, application.public_id)
         ).revision
         births = tuple(
             Birth(

@@ -1,0 +1,31 @@
+"""A receiver that keeps its callers waiting until it is told to answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+from marketbell.testing import OK, Answer, Received
+
+
+class Door:
+    """A receiver's script that answers only once it is open."""
+
+    def __init__(self, answer: Answer = OK) -> None:
+        self._open = asyncio.Event()
+        self._came = asyncio.Semaphore(0)
+        self._answer = answer
+
+    async def __call__(self, request: Received) -> Answer:
+        self._came.release()
+        await self._open.wait()
+        return self._answer
+
+    async def wait_for(self, count: int) -> None:
+        """Return once so many requests stand before it."""
+        async with asyncio.timeout(20):
+            for _ in range(count):
+                await self._came.acquire()
+
+    def open(self) -> None:
+        """Answer all that stand before it and all that come."""
+        self._open.set()
