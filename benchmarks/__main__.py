@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psycopg
 import uvloop
 from rich.console import Console
 
@@ -17,8 +18,12 @@ from benchmarks import machine
 from benchmarks.bench import Bench, Options
 from benchmarks.report import Figure, Report
 from benchmarks.scenarios import SCENARIOS
+from marketbell.errors import MarketbellError
 
 _RSS_MAX_MB = 150
+_ENDS_A_SCENARIO = (
+    RuntimeError, OSError, TimeoutError, AssertionError, psycopg.Error, MarketbellError,
+)  # fmt: skip
 
 
 def main() -> int:
@@ -58,7 +63,7 @@ def main() -> int:
         for name in names:
             try:
                 runner.run(SCENARIOS[name](bench))
-            except (RuntimeError, OSError, TimeoutError) as error:
+            except _ENDS_A_SCENARIO as error:
                 bench.fault(f"{name}: {error}")
     if bench.rss_peak:
         report.figures.append(

@@ -8,11 +8,11 @@ import shutil
 import tempfile
 import time
 from array import array
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-import apsw
 import msgspec
 
 from benchmarks import wire
@@ -52,6 +52,8 @@ class Pass(msgspec.Struct, frozen=True):
     """The server's CPU time per message."""
     accept_p50_ms: float
     accept_p99_ms: float
+    database: Counter[str]
+    """What the database used meanwhile, where it is not within the server."""
 
 
 class Delays(msgspec.Struct, frozen=True):
@@ -74,15 +76,29 @@ class Bench:
         """Rates of the load client, the bare server and the bare client, of this run."""
         self.ingest_rate = 0.0
         """What the scenario `ingest` reached; others load at a share of it."""
+        self.postgresql_rate = 0.0
+        """The same on PostgreSQL with one node."""
+        self.values: dict[tuple[str, str], float] = {}
+        """Figures so far, by scenario and name."""
         self.rss_peak = 0
         """Of all servers of this run, in bytes."""
 
     @contextlib.asynccontextmanager
-    async def target(self, scenario: str, *, extra_ca: Path | None = None) -> AsyncIterator[Target]:
-        """A server that is not started yet, on a database of its own."""
+    async def target(
+        self,
+        scenario: str,
+        make: Callable[[Path, Path | None], Target] = lambda folder, profile: Target(
+            folder, profile=profile
+        ),
+    ) -> AsyncIterator[Target]:
+        """
+        A server that is not started yet, on a database of its own.
+
+        `make` gets its folder and, if it is to be profiled, where the profile goes.
+        """
         folder = Path(tempfile.mkdtemp(prefix="marketbell-bench-", dir=self.options.folder))
         profile = folder / "profile.json" if self.options.profile else None
-        target = Target(folder, profile=profile, extra_ca=extra_ca)
+        target = make(folder, profile)
         self.say(f"{scenario}: starting a server")
         try:
             yield target
@@ -107,6 +123,7 @@ class Bench:
     ) -> None:  # fmt: skip
         """Note one figure, with its ratios to those of the limits that were measured."""
         known = {one: value / self.limits[one] for one in ratios if self.limits.get(one)}
+        self.values[scenario, name] = value
         self.report.figures.append(
             Figure(
                 scenario=scenario, name=name, value=value, unit=unit, target=target,
@@ -169,14 +186,15 @@ class Bench:
         """
         seconds = self.options.seconds
         sink.expect(int((seconds + warm_s) * 60_000))
-        load = Load(*target.address, request, concurrency=concurrency)
+        load = _load(target, request, concurrency)
         await load.connect()
-        before_warm = _attempts(target.db)
+        before_warm = await asyncio.to_thread(target.attempts)
         warm = await load.closed(warm_s)
         warmed = warm.statuses.get(202, 0) * each
         await sink.until(warmed, within_s=_SETTLE_S)
         self.say(f"{scenario}: measuring for {seconds:g} s")
         target.begin_profile()
+        database_before = target.database_used()
         before, begun = target.usage(), time.monotonic()
         outcome = await load.closed(seconds)
         messages = outcome.statuses.get(202, 0) * each
@@ -184,6 +202,8 @@ class Bench:
             raise RuntimeError(f"no message was accepted: {outcome.statuses}")
         came = await sink.until(warmed + messages, within_s=_SETTLE_S)
         after = target.usage()
+        database = target.database_used()
+        database.subtract(database_before)
         if target.profile is not None:
             await target.end_profile()
             self.report.add_profile(scenario, target.profile, messages)
@@ -197,13 +217,14 @@ class Bench:
             cpu_us=(after.cpu_s - before.cpu_s) / messages * 1e6,
             accept_p50_ms=outcome.percentile(0.5) * 1000,
             accept_p99_ms=outcome.percentile(0.99) * 1000,
+            database=database,
         )
 
     async def rate_of(self, target: Target, sink: Sink, request: Callable[[int], bytes]) -> float:
         """About how many messages a second the server takes; what `ingest` found, if it ran."""
         if not self.ingest_rate:
             sink.expect(0)
-            load = Load(*target.address, request, concurrency=CONCURRENCY)
+            load = _load(target, request, CONCURRENCY)
             await load.connect()
             await load.closed(1.0)
             outcome = await load.closed(1.0)
@@ -228,7 +249,7 @@ class Bench:
         sink.expect(total)
         accepted: array[float] = array("d", bytes(8 * total))
         intended: array[float] = array("d", bytes(8 * total))
-        load = Load(*target.address, request, concurrency=CONCURRENCY)
+        load = _load(target, request, CONCURRENCY)
 
         def on_answer(number: int, status: int, _answer: bytes, now: float) -> None:
             if status == 202:
@@ -283,35 +304,14 @@ class Bench:
         limit = time.monotonic() + 10.0
         recorded = 0
         while recorded < messages and time.monotonic() < limit:
-            recorded = await asyncio.to_thread(_attempts, target.db) - before
+            recorded = await asyncio.to_thread(target.attempts) - before
             await asyncio.sleep(0.1)
         if recorded != messages:
             self.fault(f"{scenario}: {recorded} of {messages} attempts are on record")
-        for reason, count in await asyncio.to_thread(_failed, target.db):
+        for reason, count in await asyncio.to_thread(target.failed):
             self.fault(f"{scenario}: {count} attempts failed though the receiver answers: {reason}")
 
 
-def _attempts(db: Path) -> int:
-    """Accepted attempts on disk, by a reader of our own."""
-    connection = apsw.Connection(str(db), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        (count,) = next(
-            connection.execute("select count(*) from attempt where outcome = 'accepted'")
-        )
-        assert isinstance(count, int)
-        return count
-    finally:
-        connection.close()
-
-
-def _failed(db: Path) -> list[tuple[str, int]]:
-    """Reasons of attempts that failed where the receiver was not asked to hang, and how many."""
-    connection = apsw.Connection(str(db), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        rows = connection.execute(
-            "select reason, count(*) from attempt where outcome not in ('accepted', 'closed')"
-            " and url not like '%/hang/%' group by reason"
-        )
-        return [(str(reason), int(str(count))) for reason, count in rows]
-    finally:
-        connection.close()
+def _load(target: Target, request: Callable[[int], bytes], concurrency: int) -> Load:
+    first, *others = target.addresses
+    return Load(*first, request, concurrency=concurrency, others=others)

@@ -14,12 +14,13 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import itertools
 import json
 import ssl
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -67,7 +68,7 @@ def percentile(values: array[float], share: float) -> float:
 
 class Load:
     """
-    Kept connections to one address, driven from callbacks.
+    Kept connections to one address, or to several in turn, driven from callbacks.
 
     `request(number)` gives the bytes of the request with that number, counted from 0.
     """
@@ -81,9 +82,9 @@ class Load:
         concurrency: int,
         on_answer: Answered | None = None,
         tls: ssl.SSLContext | None = None,
+        others: Sequence[tuple[str, int]] = (),
     ) -> None:
-        self._host = host
-        self._port = port
+        self._addresses = itertools.cycle(((host, port), *others))
         self._tls = tls
         self.request = request
         self.concurrency = concurrency
@@ -111,7 +112,7 @@ class Load:
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
-            lambda: _Connection(self), self._host, self._port, ssl=self._tls
+            lambda: _Connection(self), *next(self._addresses), ssl=self._tls
         )
         self._connections.add(connection)
         self.ready(connection)

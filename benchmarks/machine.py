@@ -61,8 +61,12 @@ def in_memory(folder: Path) -> bool:
     return best[1] in ("tmpfs", "ramfs")
 
 
-def usage(pid: int) -> Usage:
-    """Of a process that runs. FileNotFoundError if it has ended."""
+def usage(pid: int, *, with_ended: bool = False) -> Usage:
+    """
+    Of a process that runs, and of its children that have ended if asked.
+
+    FileNotFoundError if it has ended itself.
+    """
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     memory = {
         line.partition(":")[0]: line.split()[1]
@@ -70,7 +74,7 @@ def usage(pid: int) -> Usage:
         if line.startswith(("VmRSS", "VmHWM"))
     }
     return Usage(
-        cpu_s=(int(after_name[11]) + int(after_name[12])) / _TICKS,
+        cpu_s=sum(map(int, after_name[11 : 15 if with_ended else 13])) / _TICKS,
         rss=int(memory.get("VmRSS", "0")) * 1024,
         rss_peak=int(memory.get("VmHWM", "0")) * 1024,
     )

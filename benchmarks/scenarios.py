@@ -17,6 +17,7 @@ from benchmarks.baselines import limits, parts
 from benchmarks.bench import BATCH, Bench
 from benchmarks.lists import BOUNDED, p99_of_lists
 from benchmarks.load import percentile
+from benchmarks.postgresql import on_postgresql
 from benchmarks.processes import core, measured, receiver
 from benchmarks.seed import Share, seed
 from benchmarks.sink import Sink
@@ -248,6 +249,19 @@ async def _fair(bench: Bench, scenario: str, *, good: int, bad: int, bad_share: 
              max(2 * alone_p95, 5.0), at_least=False)  # fmt: skip
 
 
+async def postgresql(bench: Bench) -> None:
+    """
+    The same on PostgreSQL, beside what SQLite does in this run: with one, two and three nodes.
+
+    And what a claim costs with 10,000 deliveries waiting and with many.
+    """
+    measured_already = {scenario for scenario, _ in bench.values}
+    for scenario in (ingest, batch, drain):
+        if scenario.__name__ not in measured_already:
+            await scenario(bench)
+    await on_postgresql(bench)
+
+
 async def lists(bench: Bench) -> None:
     """The p99 of a page of each list with 10,000 messages kept, and with many; asked of the store."""
     few, many = 10_000, bench.options.waiting
@@ -293,5 +307,18 @@ def _with_key(target: Target) -> str:
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     one.__name__: one
-    for one in (limits, ingest, batch, drain, latency, backlog, endpoints, tls, fair, lists, parts)
+    for one in (
+        limits,
+        ingest,
+        batch,
+        drain,
+        latency,
+        backlog,
+        endpoints,
+        tls,
+        fair,
+        lists,
+        parts,
+        postgresql,
+    )
 }

@@ -9,11 +9,13 @@ import secrets
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import apsw
 import httpx
 import jwt
 from prometheus_client.parser import text_string_to_metric_families
@@ -35,14 +37,19 @@ class Target:
     """
 
     def __init__(
-        self, folder: Path, *, profile: Path | None = None, extra_ca: Path | None = None
+        self,
+        folder: Path,
+        *,
+        profile: Path | None = None,
+        extra_ca: Path | None = None,
+        jwt_secret: str | None = None,
     ) -> None:
         self.folder = folder
         self.profile = profile
         self.extra_ca = extra_ca
         self.environment: dict[str, str] = {}
         """Variables of the server beside ours."""
-        self._jwt_secret = secrets.token_hex(32)
+        self._jwt_secret = jwt_secret or secrets.token_hex(32)
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self.url = ""
@@ -56,6 +63,16 @@ class Target:
     def db(self) -> Path:
         """The database file."""
         return self.folder / "marketbell.db"
+
+    @property
+    def database(self) -> str:
+        """The database's address."""
+        return f"sqlite:///{self.db}"
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """All that messages may be sent to."""
+        return [self.address]
 
     @property
     def address(self) -> tuple[str, int]:
@@ -72,7 +89,7 @@ class Target:
     async def start(self) -> None:
         """Start it and wait until it accepts. RuntimeError with the log's end if it does not."""
         arguments = [
-            "serve", "--db", f"sqlite:///{self.db}", "--port", "0", "--json",
+            "serve", "--db", self.database, "--port", "0", "--json",
             "--allow-networks", "127.0.0.0/8",
         ]  # fmt: skip
         if self.extra_ca is not None:
@@ -119,6 +136,34 @@ class Target:
     def usage(self) -> machine.Usage:
         """What the running server has used so far."""
         return machine.usage(self.pid)
+
+    def database_used(self) -> Counter[str]:
+        """What the database has used so far, where it is not within the server."""
+        return Counter()
+
+    def attempts(self) -> int:
+        """Accepted attempts on record, counted by a reader of our own."""
+        connection = apsw.Connection(str(self.db), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            (count,) = next(
+                connection.execute("select count(*) from attempt where outcome = 'accepted'")
+            )
+            assert isinstance(count, int)
+            return count
+        finally:
+            connection.close()
+
+    def failed(self) -> list[tuple[str, int]]:
+        """Reasons of attempts that failed where no receiver was asked to hang, and how many."""
+        connection = apsw.Connection(str(self.db), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            rows = connection.execute(
+                "select reason, count(*) from attempt where outcome not in ('accepted', 'closed')"
+                " and url not like '%/hang/%' group by reason"
+            )
+            return [(str(reason), int(str(count))) for reason, count in rows]
+        finally:
+            connection.close()
 
     def begin_profile(self) -> None:
         """Let a server that is profiled forget what it has seen so far."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import asyncpg
 import msgspec
@@ -37,7 +37,9 @@ def database(postgres: PostgresServer) -> Iterator[str]:
         migrated(postgres.url(name))
         with psycopg.connect(postgres.url(name)) as connection:
             connection.execute("grant usage on schema marketbell to shop")
-            connection.execute("grant insert on marketbell.outbox to shop")
+            connection.execute(
+                "grant insert (organization, application, body) on marketbell.outbox to shop"
+            )
         yield name
 
 
@@ -66,6 +68,65 @@ def rows(url: str) -> list[tuple[str | None, str, Any]]:
 
 def bodies(url: str) -> list[Any]:
     return [body["payload"] for _, _, body in rows(url)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select 1 from marketbell.outbox",
+        "delete from marketbell.outbox",
+        "update marketbell.outbox set application = 'b'",
+        "truncate marketbell.outbox",
+        "insert into marketbell.outbox (application, body) values ('a', '{}') returning id",
+        "insert into marketbell.outbox (application, body, created_at) values ('a', '{}', 1)",
+        "insert into marketbell.outbox (application, body, transaction) values ('a', '{}', 1)",
+        "insert into marketbell.message_event_id values (1, 'a', 1)",
+        "select 1 from marketbell.secret",
+        "select 1 from marketbell.outbox_rejected",
+        "create table marketbell.message_20990101 (id bigint)",
+        "create trigger t before insert on marketbell.outbox"
+        " for each row execute function marketbell.forget_words()",
+        "select marketbell.add_partitions(30000)",
+        "select marketbell.drop_partitions(array['message', 'payload'], false, 20779, 0)",
+    ],
+)
+def test_the_caller_can_do_nothing_else(caller_url: str, statement: LiteralString) -> None:
+    with (
+        psycopg.connect(caller_url) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute(statement)
+
+
+def test_no_other_function_has_its_owners_rights(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "select proname from pg_proc where prosecdef"
+            " and pronamespace = 'marketbell'::regnamespace order by 1"
+        )
+        assert [name for (name,) in found] == ["add_partitions", "drop_partitions"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("application", "a" * 1_025),
+        ("organization", "o" * 1_025),
+        ("created_at", -1),
+        ("created_at", 2**63 - 1),
+    ],
+)
+def test_what_no_node_could_keep_is_refused_at_once(
+    url: str, column: LiteralString, value: object
+) -> None:
+    row: dict[str, object] = {"application": "a", "organization": None, "created_at": 0}
+    row[column] = value
+    with psycopg.connect(url) as connection, pytest.raises(psycopg.errors.CheckViolation):
+        connection.execute(
+            "insert into marketbell.outbox (application, organization, created_at, body)"
+            " values (%(application)s, %(organization)s, %(created_at)s, '{}')",
+            row,
+        )
 
 
 @EVERY

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from support.nodes import OpenPlane, opener, postgres_opener
 
+_SQLITE_ALONE: Final = {"test_hostile_receivers"}
+"""They count the sockets of this process, to which connections to a database would add."""
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests that open a data plane run on both databases, as `[sqlite]` and `[postgresql]`."""
+    if "open_plane" in metafunc.fixturenames:
+        alone = metafunc.module.__name__.rpartition(".")[2] in _SQLITE_ALONE
+        databases = ["sqlite"] if alone else ["sqlite", "postgresql"]
+        metafunc.parametrize("open_plane", databases, indirect=True)
+
+
+@pytest.fixture
 def open_plane(request: pytest.FixtureRequest, tmp_path: Path) -> OpenPlane:
     """Makes the data plane of one node on a database of the test's own, for `async with`."""
     if request.param == "sqlite":

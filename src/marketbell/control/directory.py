@@ -104,11 +104,12 @@ class Directory:
 
         NotFoundError if it has no such endpoint.
         """
-        application = entry.subscribers.application
         for one in entry.subscribers.endpoints:
             if one.public_id == endpoint:
                 open_to_all = msgspec.structs.replace(one, event_types=None, channels=None)
-                return self._entry_of(Subscribers(application, (open_to_all,)))
+                return self._entry_of(
+                    msgspec.structs.replace(entry.subscribers, endpoints=(open_to_all,))
+                )
         raise NotFoundError("There is no such endpoint.")
 
     def forget(self, application_id: int) -> None:

@@ -225,13 +225,15 @@ class Relay:
         return dealt + (await self._reject(refused) if refused else 0)
 
     async def _reject(self, rejections: Sequence[Rejection]) -> int:
-        for one in rejections:
-            _log.warning(
-                "a message of the outbox is rejected",
-                extra={"code": one.code, "reason": one.reason},
-            )
+        gone = await self._store.reject_from_outbox(rejections, now=self._clock.now())
         self._figures_at_s = 0.0  # a person may be looking at them
-        return await self._store.reject_from_outbox(rejections, now=self._clock.now())
+        if gone:  # else another node was quicker, and has said so
+            first = rejections[0]
+            _log.warning(
+                "messages of the outbox are rejected",
+                extra={"count": gone, "code": first.code, "reason": first.reason},
+            )
+        return gone
 
     def _settle(self, application: str, waits: MarketbellError | None) -> None:
         """Let an application rest that could not be published, longer and longer."""

@@ -76,8 +76,11 @@ def examine(settings: Settings, clock: Clock, site: Site | None = None) -> Itera
         except StoreError as error:
             yield from _without(settings, clock, site, error, begun)
             return
+        behind = False
         for name, check in others:
-            yield _guarded(name, check, given)
+            finding = _guarded(name, check, given, behind=behind)
+            behind |= name == "schema" and finding.verdict is Verdict.FAILURE
+            yield finding
     finally:
         database.close()
 
@@ -120,12 +123,13 @@ class _Away:
         """See Inspection.close."""
 
 
-def _guarded(name: str, check: Check, given: Round) -> Finding:
+def _guarded(name: str, check: Check, given: Round, *, behind: bool = False) -> Finding:
     try:
         return check(given)
     except StoreError as error:
-        away = isinstance(given.database, _Away)
-        return unknown(name, "the database is away" if away else error.detail)
+        if isinstance(given.database, _Away):
+            return unknown(name, "the database is away")
+        return unknown(name, "not with this schema" if behind else error.detail)
     except OSError as error:
         return unknown(name, f"{error.filename or name}: {error.strerror or error}")
 
@@ -332,6 +336,8 @@ def _transactions(given: Round) -> Finding:
 
 def _partitions(given: Round) -> Finding:
     there = given.database.look(inspecting.partitions)
+    if not there:
+        return unknown("partitions", "not with this schema")
     settings = given.settings
     kept = dict.fromkeys(there, settings.message_retention)
     kept |= dict.fromkeys(_PAYLOADS, settings.payload_retention)

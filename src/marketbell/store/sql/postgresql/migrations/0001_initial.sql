@@ -501,6 +501,9 @@ create index credential_application on credential (application_id);
 -- are made apart and then attached, which waits for nobody who reads or writes; and their rows are
 -- frozen when they are first vacuumed, for hardly any of them changes. They belong to the schema's
 -- owner, whoever asks for them.
+--
+-- Whoever may use the schema may call functions too, the outbox's callers among them, and a restored
+-- dump has no revoked rights: so both functions ask themselves who calls.
 create function add_partitions(day bigint) returns void
 language plpgsql security definer set search_path from current as $$
 declare
@@ -509,6 +512,9 @@ declare
   low bigint := (day * 86400000 - 1577836800000) << 22;
   high bigint := ((day + 1) * 86400000 - 1577836800000) << 22;
 begin
+  if not pg_has_role(session_user, current_user, 'member') then
+    raise insufficient_privilege using message = 'only the owner may change partitions';
+  end if;
   perform pg_advisory_xact_lock(hashtextextended('marketbell partitions ' || current_schema(), 0));
   foreach parent in array array['message', 'message_label', 'payload', 'payload_text', 'attempt',
       'finished_delivery'] loop
@@ -538,6 +544,9 @@ declare
   high bigint := ((day + 1) * 86400000 - 1577836800000) << 22;
   patience text := current_setting('lock_timeout');
 begin
+  if not pg_has_role(session_user, current_user, 'member') then
+    raise insufficient_privilege using message = 'only the owner may change partitions';
+  end if;
   about := 0;
   if needs and payloads_needed(low, high, now) then
     verdict := 'needed';
