@@ -76,8 +76,6 @@ class Bench:
         """Rates of the load client, the bare server and the bare client, of this run."""
         self.ingest_rate = 0.0
         """What the scenario `ingest` reached; others load at a share of it."""
-        self.postgresql_rate = 0.0
-        """The same on PostgreSQL with one node."""
         self.values: dict[tuple[str, str], float] = {}
         """Figures so far, by scenario and name."""
         self.rss_peak = 0

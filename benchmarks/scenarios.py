@@ -17,7 +17,7 @@ from benchmarks.baselines import limits, parts
 from benchmarks.bench import BATCH, Bench
 from benchmarks.lists import BOUNDED, p99_of_lists
 from benchmarks.load import percentile
-from benchmarks.postgresql import on_postgresql
+from benchmarks.postgresql import claims, on_postgresql
 from benchmarks.processes import core, measured, receiver
 from benchmarks.seed import Share, seed
 from benchmarks.sink import Sink
@@ -252,8 +252,6 @@ async def _fair(bench: Bench, scenario: str, *, good: int, bad: int, bad_share: 
 async def postgresql(bench: Bench) -> None:
     """
     The same on PostgreSQL, beside what SQLite does in this run: with one, two and three nodes.
-
-    And what a claim costs with 10,000 deliveries waiting and with many.
     """
     measured_already = {scenario for scenario, _ in bench.values}
     for scenario in (ingest, batch, drain):
@@ -320,5 +318,6 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         lists,
         parts,
         postgresql,
+        claims,
     )
 }

@@ -84,8 +84,9 @@ class Crier:
             try:
                 done = await self._publish(organization, notices)
             except MarketbellError as fault:  # such as a secret that no key opens
+                if organization not in self._stuck:
+                    _log.warning("operational messages wait", extra={"reason": str(fault)})
                 self._put_off(organization, now_s)
-                _log.warning("operational messages wait", extra={"reason": str(fault)})
                 continue
             self._stuck.pop(organization, None)
             if done:
@@ -136,7 +137,8 @@ class Crier:
                 dealt = await self.look() if self._leads() else 0
                 pause_s = _LOOK_S
             except MarketbellError as error:
-                _log.warning("operational messages wait", extra={"reason": str(error)})
+                if pause_s == _LOOK_S:
+                    _log.warning("operational messages wait", extra={"reason": str(error)})
                 dealt, pause_s = 0, min(_LONGEST_PAUSE_S, 2 * pause_s)
             except Exception:
                 # Nobody else would notice that operators are told nothing any more.

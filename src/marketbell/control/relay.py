@@ -245,7 +245,8 @@ class Relay:
         until_s = asyncio.get_running_loop().time() + rest_s
         if before is not None or len(self._resting) < _RESTING_MAX:
             self._resting[application] = _Rest(rest_s, until_s)
-        _log.warning("messages of the outbox wait", extra={"reason": str(waits)})
+        if before is None:
+            _log.warning("messages of the outbox wait", extra={"reason": str(waits)})
 
     async def _run(self) -> None:
         pause_s = self._limits.pause_s
@@ -256,8 +257,9 @@ class Relay:
                 more = await self.look()
                 pause_s = self._limits.pause_s
             except MarketbellError as error:
+                if pause_s == self._limits.pause_s:
+                    _log.warning("the outbox waits", extra={"reason": str(error)})
                 pause_s = min(_LONGEST_REST_S, 2 * max(_REST_S, pause_s))
-                _log.warning("the outbox waits", extra={"reason": str(error)})
             except Exception:
                 # Nobody else would notice that nothing is taken any more.
                 pause_s = _LONGEST_REST_S

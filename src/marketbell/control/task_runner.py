@@ -187,7 +187,8 @@ class TaskRunner:
                 rest_s = await self._turn()
                 pause_s = _FIRST_PAUSE_S
             except StoreError as error:
-                _log.warning("the task runner could not work", extra={"reason": str(error)})
+                if pause_s == _FIRST_PAUSE_S:
+                    _log.warning("the task runner cannot work", extra={"reason": str(error)})
                 rest_s, pause_s = pause_s, min(_LONGEST_PAUSE_S, 2 * pause_s)
             except Exception:
                 # Nobody else would notice that no task goes on any more.

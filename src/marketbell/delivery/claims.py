@@ -247,6 +247,8 @@ class Claims:
             return False
         finally:
             self.asking = frozenset()
+        if self._away:
+            _log.warning("the store gives claims again")
         self._away = False
         self._take(self._still_ours(claimed, slots), lanes, changes)
         return True

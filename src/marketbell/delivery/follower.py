@@ -108,9 +108,13 @@ class Follower:
     async def _goes_on(self, step: Callable[[], Awaitable[bool]]) -> bool:
         """Take a step; whether there is more to do for now."""
         try:
-            return await step()
+            more = await step()
+            self._failing = False
+            return more
         except StoreError as error:
-            _log.warning("the follower could not work", extra={"reason": str(error)})
+            if not self._failing:
+                _log.warning("the follower cannot work", extra={"reason": str(error)})
+            self._failing = True
         except Exception:  # whatever is wrong with one row must not end all following
             _log.exception("the follower failed")
         return False

@@ -124,14 +124,18 @@ class Janitor:
 
     async def _run(self) -> None:
         since_look = self._duties.interval_s
+        failing = False
         while not self._stop.is_set():
             try:
                 self.gauges = await self._keeper.gauges(now=self._clock.now())
                 if since_look >= self._duties.interval_s and self._leads():
                     since_look = 0.0
                     await self.look()
+                failing = False
             except StoreError as error:
-                _log.warning("the janitor could not work", extra={"reason": str(error)})
+                if not failing:
+                    _log.warning("the janitor cannot work", extra={"reason": str(error)})
+                failing = True
             pause_s = min(5.0, self._duties.interval_s)
             await self._pause(pause_s)
             since_look += pause_s

@@ -159,6 +159,8 @@ class Membership:
                     self._bell.clear()
                     next_s = self._monotonic() + self._terms.heartbeat / 1000
                     await self.look()
+                    if self._failing:
+                        _log.warning("signs of life are given again")
                     self._failing = False
                 await self._settle()
             except MarketbellError as error:
