@@ -222,7 +222,7 @@ class Bench:
         """About how many messages a second the server takes; what `ingest` found, if it ran."""
         if not self.ingest_rate:
             sink.expect(0)
-            load = _load(target, request, CONCURRENCY)
+            load = _load(target, request, CONCURRENCY * len(target.addresses))
             await load.connect()
             await load.closed(1.0)
             outcome = await load.closed(1.0)
@@ -247,7 +247,7 @@ class Bench:
         sink.expect(total)
         accepted: array[float] = array("d", bytes(8 * total))
         intended: array[float] = array("d", bytes(8 * total))
-        load = _load(target, request, CONCURRENCY)
+        load = _load(target, request, CONCURRENCY * len(target.addresses))
 
         def on_answer(number: int, status: int, _answer: bytes, now: float) -> None:
             if status == 202:

@@ -7,14 +7,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from benchmarks import machine
 from benchmarks.bench import BATCH, CONCURRENCY, Bench, Pass
 from benchmarks.cluster import Cluster
 from benchmarks.filling import DUE_LANES, fill_due, fill_waiting
 from benchmarks.load import percentile
-from benchmarks.postgres import Database, PostgresServer, server
+from benchmarks.postgres import KINDS, Database, server
 from benchmarks.processes import receiver
 from benchmarks.sink import Sink
 from marketbell.clock import SystemClock
@@ -23,6 +23,9 @@ from marketbell.store.postgresql import PostgresOptions
 from marketbell.store.postgresql_store import PostgresStore
 from marketbell.store.sealing import Box
 from marketbell.store.written_store import WriterLimits
+
+if TYPE_CHECKING:
+    from support.postgres import PostgresServer
 
 _FLEET: Final = 48
 """Applications with one endpoint each; three nodes have a fair share of so many."""
@@ -55,16 +58,18 @@ async def _ingest(bench: Bench, it: PostgresServer, nodes: int) -> None:
     scenario = _named("one by one", nodes)
     async with _cluster(bench, scenario, it, nodes) as (target, sink, applications):
         size, kept = target.kept.size(), target.attempts()
-        batches = await target.batches()
+        batches, before = await target.batches(), target.database_used()
         result = await bench.measure(
             scenario, target, sink, bench.requests(target, applications),
             concurrency=CONCURRENCY * nodes,
         )  # fmt: skip
-        batches = await target.batches() - batches
+        batches, used = await target.batches() - batches, target.database_used()
+        used.subtract(before)
         _rate(bench, scenario, "messages in, delivered, recorded", result, ("ingest", result.rate))
         bench.figure(scenario, "time to 202, p50", result.accept_p50_ms, "ms")
         bench.figure(scenario, "time to 202, p99", result.accept_p99_ms, "ms")
-        _costs(bench, scenario, result.database, result.messages, nodes)
+        _costs(bench, scenario, result.database, result.messages)
+        _queries(bench, scenario, used, batches, nodes)
         if nodes == 1:
             target.kept.execute("checkpoint")
             grown = (target.kept.size() - size) / (target.attempts() - kept)
@@ -81,7 +86,7 @@ async def _batch(bench: Bench, it: PostgresServer) -> None:
         bench.figure(scenario, "messages accepted", result.accepted_rate, "messages/s",
              ratios=_beside(bench, "batch", "messages accepted"))  # fmt: skip
         _rate(bench, scenario, "accepted, delivered, recorded", result, ("batch", result.rate))
-        _costs(bench, scenario, result.database, result.messages, 1)
+        _costs(bench, scenario, result.database, result.messages)
 
 
 async def _drain(bench: Bench, it: PostgresServer) -> None:
@@ -115,13 +120,15 @@ async def _drain(bench: Bench, it: PostgresServer) -> None:
             scenario, "the node's CPU per delivery", (after.cpu_s - before.cpu_s) / sent * 1e6, "us",
             ratios=_beside(bench, "drain", "the server's CPU per delivery"),
         )  # fmt: skip
-        _costs(bench, scenario, used, sent, 1)
+        _costs(bench, scenario, used, sent)
 
 
 async def _until_recorded(bench: Bench, scenario: str, target: Cluster, count: int) -> None:
     limit = time.monotonic() + 10.0
-    while (recorded := target.attempts()) < count and time.monotonic() < limit:
+    recorded = 0
+    while recorded < count and time.monotonic() < limit:
         await asyncio.sleep(0.1)
+        recorded = await asyncio.to_thread(target.attempts)
     if recorded != count or target.kept.waiting():
         bench.fault(
             f"{scenario}: {recorded} of {count} attempts are on record, {target.kept.waiting()}"
@@ -133,7 +140,10 @@ async def _latency(bench: Bench, it: PostgresServer) -> None:
     for nodes in (1, 3):
         scenario = _named("latency", nodes)
         async with _cluster(bench, scenario, it, nodes) as (target, sink, applications):
-            request, rate = bench.requests(target, applications), bench.values[_named("one by one", nodes), "rate"] / 2
+            request, rate = (
+                bench.requests(target, applications),
+                bench.values[_named("one by one", nodes), "rate"] / 2,
+            )
             delays = await bench.delays(scenario, target, sink, request, rate)
         bench.figure(scenario, "at a rate of", rate, "messages/s")
         for share in (0.5, 0.99):
@@ -247,7 +257,22 @@ def _rate(bench: Bench, scenario: str, name: str, result: Pass, beside: tuple[st
          ratios=_beside(bench, other, "the server's CPU per message"))  # fmt: skip
 
 
-def _costs(bench: Bench, scenario: str, used: Counter[str], messages: int, nodes: int) -> None:
+def _costs(bench: Bench, scenario: str, used: Counter[str], messages: int) -> None:
     bench.figure(scenario, "the database's CPU per message", used["cpu_s"] / messages * 1e6, "us")
     bench.figure(scenario, "log (WAL) per message", used["wal"] / messages, "B")
-    print(dict(used), messages)
+    kept = used["query publish"] + used["query both"]
+    if kept:
+        bench.figure(scenario, "messages in one statement", messages / kept, "")
+
+
+def _queries(bench: Bench, scenario: str, used: Counter[str], batches: float, nodes: int) -> None:
+    """Statements of the hot path: for each group commit, and for a batch from beginning to end."""
+    hot = sum(used[f"query {kind}"] for kind in KINDS)
+    bench.figure(scenario, "statements per group commit", hot / batches, "", 2, at_least=False)
+    whole = 2.0
+    if nodes > 1 and used["query claim"]:
+        asked = sum(used[f"query {kind}"] for kind in ("look", "claim", "lost", "endpoints"))
+        whole += asked / used["query claim"]
+    bench.figure(scenario, "statements from acceptance to record, through another node"
+                 if nodes > 1 else "statements from acceptance to record", whole, "",
+                 3 if nodes > 1 else 2, at_least=False)  # fmt: skip

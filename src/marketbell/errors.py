@@ -163,9 +163,21 @@ class GoneError(MarketbellError):
 
 
 class StoreError(MarketbellError):
-    """The store could not do it; nothing was changed unless the subclass says so."""
+    """
+    The store could not do it; nothing was changed unless the subclass says so.
+
+    `detail` may be told to whoever asked; `cause`, which only `str()` has beside it, are the
+    database's own words: they name addresses, roles, tables and values, and are for the operator.
+    """
 
     code = "store"
+
+    def __init__(self, detail: str, cause: str = "") -> None:
+        super().__init__(detail)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"{self.detail.rstrip('.')}: {self.cause}" if self.cause else self.detail
 
 
 class OverloadedError(StoreError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -11,8 +11,16 @@ import asyncpg
 import psycopg
 import pytest
 
-from marketbell.model import Application, DeliveryState, Endpoint
-from marketbell.store.base import Birth, ClaimRequest, Publication
+from marketbell.model import SLOTS, Application, DeliveryState, Endpoint, Instant, Verdict
+from marketbell.store.base import (
+    Birth,
+    Claimed,
+    ClaimRequest,
+    Publication,
+    Published,
+    Result,
+)
+from marketbell.store.batch import RefusedError
 from marketbell.store.keys import TimedKeys
 from marketbell.store.postgresql_publishing import Publishing
 from marketbell.store.statements import statements
@@ -87,19 +95,25 @@ async def publish_in(connection: asyncpg.Connection, *publications: Publication)
     await connection.fetch(own.text, *own.values(made.values()))
 
 
-async def claim(scene: Scene, *lanes: Endpoint) -> list[int]:
-    """Claim what is due; the messages."""
-    claimed = await scene.store.claim(
+async def claimed(
+    scene: Scene, *, slots: Collection[int] | None = None, leases_now: Instant | None = None
+) -> Claimed:
+    return await scene.store.claim(
         ClaimRequest(
             now=scene.now,
-            lease_until=scene.now + LEASE,
+            leases_now=leases_now,
+            lease_until=(leases_now or scene.now) + LEASE,
             limit=100,
             rooms={},
             new_room=100,
-            lanes=tuple(lane.id for lane in lanes),
+            slots=None if slots is None else frozenset(slots),
         )
     )
-    return [one.message.id for one in claimed.claims]
+
+
+async def claim(scene: Scene) -> list[int]:
+    """Claim what is due; the messages."""
+    return [one.message.id for one in (await claimed(scene)).claims]
 
 
 async def until(what: Callable[[], bool]) -> None:
@@ -118,9 +132,7 @@ def waiting(many: PostgresGround) -> int:
     return int(count)
 
 
-async def waits_for(
-    many: PostgresGround, held: asyncpg.Connection, work: Awaitable[Any]
-) -> Any:
+async def waits_for(many: PostgresGround, held: asyncpg.Connection, work: Awaitable[Any]) -> Any:
     """What it brings, after it was seen to wait for a transaction that is then committed."""
     task = asyncio.ensure_future(work)
     await until(lambda: waiting(many) > 0)
@@ -138,7 +150,8 @@ async def test_what_is_published_while_an_endpoint_goes_on_is_due(
 ) -> None:
     here, _ = nodes
     application = await here.application()
-    endpoint = await here.endpoint(application, **{way == "resumed" and "paused" or "disabled": True})
+    off = {"paused" if way == "resumed" else "disabled": True}
+    endpoint = await here.endpoint(application, **off)
     application = await here.store.application(application.organization, application.public_id)
     async with another(many) as held:
         await publish_in(held, publication(here, application, endpoint))
@@ -147,7 +160,7 @@ async def test_what_is_published_while_an_endpoint_goes_on_is_due(
                 application.id, endpoint.public_id, paused=False, now=here.now
             )
         else:
-            going_on = here.change_endpoint(endpoint, disabled=False)
+            going_on = here.update(endpoint, disabled=False)
         await waits_for(many, held, going_on)
     assert execute(many, "select next_at from lane") == [(here.now,)]
     assert len(await claim(here)) == 1
@@ -157,12 +170,136 @@ async def test_a_database_whose_transactions_are_stricter_by_default_forgets_not
     many: PostgresGround,
 ) -> None:
     name = execute(many, "select current_database()")[0][0]
-    execute(
-        many, f"alter database {name} set default_transaction_isolation to 'repeatable read'"
-    )
+    execute(many, f"alter database {name} set default_transaction_isolation to 'repeatable read'")
     async with opened(many) as (here, _), another(many) as held:
         application, (endpoint,) = await shop(here)
         await here.store.publish([publication(here, application, endpoint)])
         await publish_in(held, publication(here, application, endpoint))
         first = await waits_for(many, held, claim(here))
         assert len(first) + len(await claim(here)) == 2
+
+
+# -- leases ---------------------------------------------------------------------------------
+
+
+async def test_a_claim_runs_out_on_the_clock_of_whoever_has_its_slot(
+    many: PostgresGround, nodes: tuple[Scene, Scene]
+) -> None:
+    here, there = nodes
+    application, (endpoint,) = await shop(here)
+    await here.store.publish([publication(here, application, endpoint)])
+    own, others = {endpoint.slot}, set(range(SLOTS)) - {endpoint.slot}
+    assert len((await claimed(here, slots=own)).claims) == 1
+    # The other node began after the database's clock had been set by an hour.
+    ahead = there.now + 3_600_000
+    found = await claimed(there, slots=others, leases_now=ahead)
+    assert (found.lost, found.claims) == (0, ())
+    assert execute(many, "select state, lost_count from delivery") == [("sending", 0)]
+    assert (await claimed(here, slots=own, leases_now=here.now + LEASE)).lost == 1
+
+
+async def test_claims_of_a_deleted_endpoint_run_out_for_whoever_looks(
+    many: PostgresGround, nodes: tuple[Scene, Scene]
+) -> None:
+    here, there = nodes
+    application, (endpoint,) = await shop(here)
+    await here.store.publish([publication(here, application, endpoint)])
+    assert len(await claim(here)) == 1
+    await here.store.delete_endpoint(application.id, endpoint.public_id, now=here.now)
+    others = set(range(SLOTS)) - {endpoint.slot}
+    assert await there.store.lose_claims({endpoint.slot}, now=there.now, lost_max=20) == 0
+    found = await claimed(there, slots=others, leases_now=there.now + LEASE)
+    assert (found.lost, found.claims) == (1, ())
+    assert execute(many, "select state from delivery") == [("pending",)]
+
+
+# -- locks ----------------------------------------------------------------------------------
+
+
+async def test_order_keys_leave_the_server_room_for_other_locks(many: PostgresGround) -> None:
+    own = HOT["keys_lock"].postgresql
+    count = "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()"
+    async with another(many) as held:
+        for endpoints, most in ((1, 16), (1_000, 4_096)):
+            values: Any = {
+                "endpoint_ids": [1 + number % endpoints for number in range(30_000)],
+                "order_keys": [number.to_bytes(4, "big") for number in range(30_000)],
+            }
+            await held.fetch(own.text, *own.values(values))
+            assert await held.fetchval(count) <= most
+        # Nor are they numbers that others who share the database would think of.
+        assert not await held.fetchval(f"{count} and classid = 0")
+
+
+async def in_nobodys_way(
+    many: PostgresGround, low: Endpoint, high: Endpoint, work: Awaitable[Any]
+) -> None:
+    """It waits for the lower lane without holding the higher one, as whoever has the lower one may want that next."""
+    lock = "select 1 from lane where endpoint_id = $1 for no key update nowait"
+    async with another(many) as held:
+        await held.fetch(lock, low.id)
+        task = asyncio.ensure_future(work)
+        await until(lambda: waiting(many) > 0)
+        await held.fetch(lock, high.id)
+        assert not task.done()
+        await held.execute("commit")
+        await task
+
+
+async def test_notes_on_endpoints_lock_them_in_the_order_in_which_all_do(
+    many: PostgresGround, nodes: tuple[Scene, Scene]
+) -> None:
+    here, _ = nodes
+    _, (low, high) = await shop(here, 2)
+    notes = [
+        here.store.hold(high.id, here.now + 5_000),
+        here.store.note_health(low.id, here.now),
+        here.store.hold(low.id, here.now + 7_000),
+    ]
+    await in_nobodys_way(many, low, high, asyncio.gather(*notes))
+    assert execute(many, "select held_until, failing_since from lane order by endpoint_id") == [
+        (here.now + 7_000, here.now),
+        (here.now + 5_000, None),
+    ]
+
+
+async def test_a_message_does_not_wait_for_notes_on_endpoints_and_is_kept_without_them(
+    many: PostgresGround, nodes: tuple[Scene, Scene]
+) -> None:
+    here, _ = nodes
+    application, (endpoint,) = await shop(here)
+    never_kept = 2**63
+    works: list[Awaitable[Any]] = [
+        here.store.publish([publication(here, application, endpoint)]),
+        here.store.hold(endpoint.id, never_kept),
+        here.store.note_health(endpoint.id, here.now),
+    ]
+    published, held, noted = await asyncio.gather(*works, return_exceptions=True)
+    assert isinstance(published[0], Published)
+    assert isinstance(held, RefusedError)
+    assert noted is None
+    assert execute(many, "select failing_since from lane") == [(here.now,)]
+
+
+@pytest.mark.parametrize("ordered", [False, True], ids=["held", "ordered"])
+async def test_results_lock_their_lanes_in_the_order_in_which_all_do(
+    many: PostgresGround, nodes: tuple[Scene, Scene], ordered: bool
+) -> None:
+    here, _ = nodes
+    application, (low, high) = await shop(here, 2)
+    key = b"k" * 16 if ordered else None
+    for _ in range(2):
+        await here.publish(application, low, high, order_key=key)
+    claims = {one.endpoint_id: one for one in await here.claim(limit=2 if ordered else 4)}
+    held = Verdict(state=DeliveryState.FAILED, hold_until=here.now + 5_000)
+    again = Verdict(state=DeliveryState.PENDING, due_at=here.now + 1_000)
+    made = Verdict(state=DeliveryState.DELIVERED)
+    verdicts = ((high, made), (low, made)) if ordered else ((high, again), (low, held))
+    results = [
+        Result(claim=claim, attempt=here.attempt(claim, 200 if ordered else 503), verdict=verdict)
+        for endpoint, verdict in verdicts
+        for claim in [claims[endpoint.id]]
+    ]
+    await in_nobodys_way(many, low, high, here.store.record(results))
+    if ordered:
+        assert execute(many, "select next_at from lane") == [(here.now,), (here.now,)]

@@ -66,7 +66,11 @@ class Publishing:
         async with httpx.AsyncClient(timeout=30.0, trust_env=False) as http:
             while True:
                 key = self._ledger.draft()
-                assert await self._ledger.post(http, self._server, self._application, key)
+                # A busy machine may be told to come again.
+                while not await self._ledger.post(  # noqa: ASYNC110 - no one tells when
+                    http, self._server, self._application, key
+                ):
+                    await asyncio.sleep(0.1)
 
 
 def accepted(ledger: Ledger) -> set[str]:

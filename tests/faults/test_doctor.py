@@ -291,7 +291,7 @@ def test_a_cluster_that_is_well(postgres: PostgresServer, migrated_url: str) -> 
         "disk",
         "resolvers",
     }
-    assert found["slots"].fact.startswith("all 1024 among 1 workers")
+    assert found["slots"].fact.startswith("all 1024 among 1 worker,")
 
 
 def test_an_operators_faults_in_the_cluster_are_seen(database: str) -> None:

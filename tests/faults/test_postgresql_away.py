@@ -206,7 +206,7 @@ async def test_a_node_can_be_stopped_while_the_database_is_away(direct: Site) ->
             assert await plane.state(message, endpoint) is DeliveryState.SENDING
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 async def test_an_unsteady_network_loses_nothing_and_doubles_nothing(
     direct: Site, seed: int
 ) -> None:

@@ -47,7 +47,7 @@ class TcpProxy:
         self._vanished: list[Connection] = []
         """Of which one side does not know yet that the other is gone."""
         self._change = asyncio.Event()
-        self._listening: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
         self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
@@ -198,30 +198,32 @@ class TcpProxy:
             connection.reset(side)
 
     async def _refuse(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
-            self._listening = None
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         await self._cut("both")
 
     async def _admit(self) -> None:
-        if self._listening is None:
+        if self._listener is None:
             listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
             listener.setblocking(False)
-            self._listening = self._loop.create_task(self._listen(listener))
+            self._listener = listener
+            # Not by sock_accept: cancelled in its last moment it would lose what it had accepted.
+            self._loop.add_reader(listener, self._accept, listener)
 
-    async def _listen(self, listener: socket.socket) -> None:
-        with listener:
-            while True:
-                client, _ = await self._loop.sock_accept(listener)
-                client.setblocking(False)
-                self.accepted += 1
-                connection = Connection(client, self.target, self)
-                if len(self._connections) >= _MOST:
-                    connection.reset()
-                    continue
-                task = self._loop.create_task(self._run(connection))
-                self._connections[connection] = task
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            client, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        client.setblocking(False)
+        self.accepted += 1
+        connection = Connection(client, self.target, self)
+        if len(self._connections) >= _MOST:
+            connection.reset()
+            return
+        self._connections[connection] = self._loop.create_task(self._run(connection))
 
     async def _run(self, connection: Connection) -> None:
         end = connection.close

@@ -300,7 +300,7 @@ class Api:
                     "request failed",
                     status=answer.status,
                     code=fault.code,
-                    reason=fault.detail,
+                    reason=str(fault),
                     failures=self._failures,
                     **_named(scope, request_id),
                 )

@@ -98,6 +98,7 @@ def build_app() -> App:
 def run(arguments: Sequence[str]) -> int:
     """Do what the arguments ask, say on stderr what went wrong, and return the exit code."""
     from cyclopts import CycloptsError
+    from cyclopts.exceptions import UnusedCliTokensError
 
     from marketbell.cli import exits
 
@@ -106,7 +107,11 @@ def run(arguments: Sequence[str]) -> int:
         result = build_app()(list(arguments), exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
-        return exits.tell_usage(" ".join(str(error).split()), as_json=as_json)
+        fault = " ".join(str(error).split())
+        if isinstance(error, UnusedCliTokensError):
+            unused = " ".join(error.unused_tokens or ())
+            fault = f"There is no place for {unused!r} here; --help says what is taken."
+        return exits.tell_usage(fault, as_json=as_json)
     except BrokenPipeError:
         exits.give_up_stdout()
         return exits.Exit.OK

@@ -106,7 +106,7 @@ def _sentences(error: BaseException) -> list[str]:
             where = ".".join(str(part) for part in error.field)
             return [f"{where}: {error.detail}" if where else error.detail]
         case MarketbellError():
-            return [error.detail]
+            return [str(error)]
         case OSError():
             return [_of_system(error)]
     last = traceback.extract_tb(error.__traceback__)[-1:]

@@ -231,7 +231,7 @@ class Gate:
                 used, self._used = self._used, {}
                 await self._store.note_keys_used(used)
         except StoreError as error:
-            _log.warning("the use of API keys was not noted", extra={"reason": error.detail})
+            _log.warning("the use of API keys was not noted", extra={"reason": str(error)})
         finally:
             self._noting = None
 

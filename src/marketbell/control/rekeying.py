@@ -86,7 +86,7 @@ async def _rekey_behind(store: SealedThings) -> None:
         try:
             found = await rekey(store, rest_s=_REST_S)
         except StoreError as fault:
-            _log.warning("secrets could not be sealed anew; trying again", reason=fault.detail)
+            _log.warning("secrets could not be sealed anew; trying again", reason=str(fault))
             await asyncio.sleep(_AGAIN_S)
             continue
         if found.unreadable:

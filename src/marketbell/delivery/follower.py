@@ -73,6 +73,7 @@ class Follower:
         self._texts_since: Instant | None = None
         self._seen: tuple[Instant, float] | None = None
         """What the clock showed last, on both of its axes."""
+        self._failing: set[Callable[[], Awaitable[bool]]] = set()
 
     @property
     def texts_lag_s(self) -> float:
@@ -109,12 +110,12 @@ class Follower:
         """Take a step; whether there is more to do for now."""
         try:
             more = await step()
-            self._failing = False
+            self._failing.discard(step)
             return more
         except StoreError as error:
             if not self._failing:
                 _log.warning("the follower cannot work", extra={"reason": str(error)})
-            self._failing = True
+            self._failing.add(step)
         except Exception:  # whatever is wrong with one row must not end all following
             _log.exception("the follower failed")
         return False

@@ -103,7 +103,7 @@ def _without(
 ) -> Iterator[Finding]:
     """The round where there is no database."""
     took = int((time.monotonic() - begun) * 1000)
-    yield of_machine.of_no_database(error.detail, took, file=not settings.on_postgresql)
+    yield of_machine.of_no_database(str(error), took, file=not settings.on_postgresql)
     given = Round(settings, clock, site, _Away(error))
     for name, check in _checks(settings)[1:]:
         yield _guarded(name, check, given)
@@ -129,7 +129,7 @@ def _guarded(name: str, check: Check, given: Round, *, behind: bool = False) -> 
     except StoreError as error:
         if isinstance(given.database, _Away):
             return unknown(name, "the database is away")
-        return unknown(name, "not with this schema" if behind else error.detail)
+        return unknown(name, "not with this schema" if behind else str(error))
     except OSError as error:
         return unknown(name, f"{error.filename or name}: {error.strerror or error}")
 
@@ -186,7 +186,7 @@ def _schema(given: Round) -> Finding:
         if not given.settings.db_direct or isinstance(given.database, _Away):
             raise
         return failure(
-            "schema", f"by db_direct: {error.detail}", "Mend db_direct: nodes and migrate need it."
+            "schema", f"by db_direct: {error}", "Mend db_direct: nodes and migrate need it."
         )
 
 

@@ -234,7 +234,10 @@ def of_slots(nodes: Sequence[NodeRow]) -> Finding:
             "They are taken within seconds; if they are not, restart a worker and read its log.",
         )
     most = max(one.slots for one in workers)
-    return ok("slots", f"all {SLOTS} among {len(workers)} workers, {most} at most")
+    return ok(
+        "slots",
+        f"all {SLOTS} among {len(workers)} {'worker' if len(workers) == 1 else 'workers'}, {most} at most",
+    )
 
 
 def of_connections(used: int, most: int) -> Finding:

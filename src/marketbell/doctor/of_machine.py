@@ -165,5 +165,5 @@ def of_no_database(detail: str, took: int, *, file: bool) -> Finding:
         f"{detail.rstrip('.')} (after {time_told(took)})",
         "Name the server's own file in db; a new one is made at the first start."
         if file
-        else "Start it, or mend its address (db); nodes recover by themselves.",
+        else "Start it, or mend its address, role or password (db); nodes recover by themselves.",
     )

@@ -54,5 +54,5 @@ async def run(stage: Stage, feed_after: Millis | None) -> None:
         try:
             await look(stage, feed_after)
         except MarketbellError as fault:
-            _log.warning("the marketplaces' own work failed", reason=fault.detail)
+            _log.warning("the marketplaces' own work failed", reason=str(fault))
         await asyncio.sleep(LOOK_S)

@@ -321,6 +321,8 @@ def _move_lane(
     if held:
         transaction.change(_QUEUE["lane_hold"], {"endpoint_id": endpoint_id, "until": NEVER})
         return
+    # What is being published meanwhile is seen by this, or sees a lane that is not held.
+    transaction.lock_lanes([endpoint_id])
     due: Any = transaction.row(_QUEUE["delivery_next_due"], {"endpoint_id": endpoint_id})
     transaction.change(_QUEUE["lane_unhold"], {"endpoint_id": endpoint_id, "next_at": due[0]})
 

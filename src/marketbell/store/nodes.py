@@ -176,7 +176,7 @@ class PostgresNodes:
         if not self._options.pooled:
             rows: Sequence[Any] = await connection.fetch(text, *values)
             return rows
-        async with connection.transaction():
+        async with connection.transaction(isolation="read_committed"):
             settings = (f"set local {name} = {value}" for name, value in self._settings.items())
             await connection.execute("; ".join(settings))
             return await connection.fetch(text, *values)

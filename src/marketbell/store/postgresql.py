@@ -33,6 +33,10 @@ _ALIVE: Final = (
 """A machine that is gone without a word is noticed within ten seconds, on idle connections too."""
 _WARM_S: Final = 1.0
 """So long after an answer a connection is taken to be there still."""
+_ISOLATION: Final = "read committed"
+"""Whatever the database's default is: locks are of use where a statement sees what others left."""
+_BEGIN: Final = f"begin isolation level {_ISOLATION}"
+_BEGIN_TO_READ: Final = "begin isolation level repeatable read read only"
 _PIECE: Final = 50
 """Rows of a query that are fetched at once where not all may be wanted."""
 
@@ -230,7 +234,7 @@ class Connection:
         return await self._live.cursor(text, *values)
 
     async def _begin(self, read_only: bool) -> None:
-        text = "begin isolation level repeatable read read only" if read_only else "begin"
+        text = _BEGIN_TO_READ if read_only else _BEGIN
         if self._options.pooled:
             settings = (f"set local {name} = {value}" for name, value in self._settings.items())
             text = "; ".join((text, *settings))
@@ -250,7 +254,7 @@ class Connection:
     async def _reconnect(self) -> asyncpg.Connection:
         """A new connection; not asked for again and again of a server that gives none."""
         if self._refusal is not None and time.monotonic() < self._ask_again_at:
-            raise UnavailableError(self._refusal.detail)
+            raise UnavailableError(self._refusal.detail, self._refusal.cause)
         try:
             connection = await self._connect()
         except (asyncpg.PostgresError, *LOST) as error:
@@ -271,7 +275,11 @@ class Connection:
             max_cached_statement_lifetime=0,
             server_settings={
                 "application_name": f"marketbell {self._name}",
-                **({} if pooled else self._settings),
+                **(
+                    {}
+                    if pooled
+                    else {"default_transaction_isolation": _ISOLATION, **self._settings}
+                ),
             },
         )
         own: Any = connection

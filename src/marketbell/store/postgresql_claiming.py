@@ -127,7 +127,7 @@ def claim(database: Database, request: ClaimRequest, box: Box) -> Claimed:
     due: Any = database.query(_HOT["due_lanes"], look)[0]
     lost = 0
     if due[2]:
-        lost = _lose(database, request, look["leases_now"], due[2])
+        lost = _lose(database, request, look, due[2])
         due = database.query(_HOT["due_lanes"], look)[0]
     rooms = request.rooms
     lanes = list(dict.fromkeys([*request.lanes, *due[0]]))
@@ -169,7 +169,7 @@ def lose_slots(
     next_key = transaction.publisher.keys.next
     values: Any = {
         **_losses(next_key, now, lost_max, limit),
-        "leases_now": now,
+        "leases_now": None,
         "owned": bits_of(slots),
     }
     row: Any = transaction.row(_HOT["lose_claims"], values)
@@ -200,12 +200,12 @@ def bits_of(slots: Collection[int]) -> bytes:
     return bytes(bits)
 
 
-def _lose(database: Database, request: ClaimRequest, leases_now: Instant, count: int) -> int:
+def _lose(database: Database, request: ClaimRequest, look: dict[str, Any], count: int) -> int:
     """End leases that have run out, so many at most."""
     values = {
         **_losses(database.next_key, request.now, request.lost_max, count),
-        "leases_now": leases_now,
-        "owned": None,
+        "leases_now": look["leases_now"],
+        "owned": look["owned"],
     }
     lost: Any = database.query(_HOT["lose_claims"], values)[0][0]
     return int(lost)

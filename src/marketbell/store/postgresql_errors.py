@@ -70,10 +70,10 @@ def store_error(error: BaseException) -> StoreError:
         if isinstance(error, kind):
             return UnavailableError(meaning)
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-        return UnavailableError(f"The database does not let us in: {said(error)}")
+        return UnavailableError("The database does not let us in.", said(error))
     if isinstance(error, LOST):
-        return UnavailableError(f"The database cannot be reached: {said(error)}")
-    return UnavailableError(f"The database failed: {said(error)}")
+        return UnavailableError("The database cannot be reached.", said(error))
+    return UnavailableError("The database failed.", said(error))
 
 
 def said(error: BaseException) -> str:

@@ -125,7 +125,7 @@ class PostgresExecutor:
             return [tuple(row) for row in self.connection.alone(text, values)]
         except asyncpg.PostgresError as error:
             if not refused(error):
-                raise OutcomeUnknownError(f"The commit's answer was lost: {said(error)}") from error
+                raise OutcomeUnknownError("The commit's answer was lost.", said(error)) from error
             if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                 self.connection.drop()  # another server may have taken this one's place
             if isinstance(error, (*AGAIN, *DATA_FAULTS)):
@@ -135,7 +135,7 @@ class PostgresExecutor:
             raise
         except Exception as error:
             self.connection.drop()
-            raise OutcomeUnknownError(f"The commit's answer was lost: {said(error)}") from error
+            raise OutcomeUnknownError("The commit's answer was lost.", said(error)) from error
 
     def _transact(self, run: Callable[[PostgresTransaction], T]) -> T:
         connection = self.connection
@@ -158,14 +158,14 @@ class PostgresExecutor:
             connection.commit()
         except asyncpg.PostgresError as error:
             if not refused(error):
-                raise OutcomeUnknownError(f"The commit's answer was lost: {said(error)}") from error
+                raise OutcomeUnknownError("The commit's answer was lost.", said(error)) from error
             connection.roll_back()
             if isinstance(error, (*AGAIN, *DATA_FAULTS)):
                 raise
             raise store_error(error) from error
         except Exception as error:
             connection.drop()
-            raise OutcomeUnknownError(f"The commit's answer was lost: {said(error)}") from error
+            raise OutcomeUnknownError("The commit's answer was lost.", said(error)) from error
         return value
 
     def _add_partitions(self, error: asyncpg.CheckViolationError) -> bool:

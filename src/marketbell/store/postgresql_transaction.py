@@ -107,6 +107,11 @@ class PostgresTransaction(Transaction):
             values: Any = {"endpoint_ids": list(endpoint_ids), "order_keys": list(order_keys)}
             self.rows(_HOT["keys_lock"], values)
 
+    def lock_lanes(self, endpoint_ids: Collection[int]) -> None:
+        """See Transaction.lock_lanes."""
+        if endpoint_ids:
+            self.rows(_HOT["lanes_lock"], {"endpoint_ids": list(endpoint_ids)})  # type: ignore[dict-item]
+
     def place(self, message_id: int) -> int:
         """See Transaction.place: by the order in which the keys were locked, whoever made the message."""
         found = self.row(_HOT["place_next"])

@@ -164,8 +164,8 @@ def store_error(error: apsw.Error) -> StoreError:
     if isinstance(error, (apsw.BusyError, apsw.LockedError)):
         return UnavailableError("The database is locked by another program; nothing was kept.")
     if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
-        return UnavailableError(f"The file is damaged or not an SQLite database: {error}.")
-    return UnavailableError(f"The database failed: {error}.")
+        return UnavailableError("The file is damaged or not an SQLite database.", f"{error}.")
+    return UnavailableError("The database failed.", f"{error}.")
 
 
 def _was_not_written(error: apsw.Error) -> bool:

@@ -93,6 +93,14 @@ class Transaction(ABC):
         What is read after it is what they have left. One writer has nobody else.
         """
 
+    def lock_lanes(self, endpoint_ids: Collection[int]) -> None:  # noqa: B027 - see above
+        """
+        Let nobody else change these lanes, nor empty or fill them, until this has ended.
+
+        What is read after it is what they have left. Whoever changes several lanes locks them
+        first, all at once, so that no two ever wait for each other.
+        """
+
     def place(self, message_id: int) -> int:
         """The turn of a new delivery among those of its order key, which must be locked."""
         return message_id

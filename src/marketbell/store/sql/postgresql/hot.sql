@@ -71,6 +71,11 @@ select pg_advisory_xact_lock(t.lock) from (
   from unnest(:endpoint_ids::bigint[], :order_keys::bytea[]) as b (endpoint_id, order_key)
   order by 1) as t;
 
+-- name: lanes_lock
+-- Lock lanes until the transaction ends, in the order in which all do.
+select 1 from lane where endpoint_id = any (:endpoint_ids::bigint[])
+order by endpoint_id for no key update;
+
 -- name: place_next
 -- The turn of a delivery among those of its order key, which must be locked.
 select nextval('delivery_place');

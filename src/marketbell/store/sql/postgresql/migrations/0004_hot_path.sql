@@ -11,10 +11,13 @@
 -- The turn of a delivery among those of its order key, taken while the key is locked.
 create sequence delivery_place as bigint;
 
--- The lock of an order key.
+-- The lock of an order key: one of sixteen of its endpoint, and of 4,096 in all. The server has room
+-- for some thousands of locks, which everything on it shares; a lock for each key would be too many
+-- as soon as a few nodes publish or record batches of ordered deliveries.
 create function order_key_lock(endpoint_id bigint, order_key bytea) returns bigint
 language sql immutable parallel safe as $$
-  select hashtextextended('marketbell key ' || endpoint_id || ' ' || encode(order_key, 'hex'), 0)
+  select (hashtextextended('marketbell key', 0) & ~4095::bigint)
+    | ((16 * endpoint_id + (hashtextextended(encode(order_key, 'hex'), 0) & 15)) & 4095)
 $$;
 
 -- The bucket of marks before which those of its kind are over: 15 minutes and 24 hours back.
@@ -387,7 +390,8 @@ $$;
 
 -- Where to claim: lanes of these slots that are due, longest waiting first, when the next one is,
 -- and how many claims have run out, up to a limit. One look at the nearest thousand lanes is enough
--- unless all of those belong to others who are behind; then each slot is looked at.
+-- unless all of those belong to others who are behind; then each slot is looked at. A claim has run
+-- out on the clock of whoever has its slot: those of two nodes need not agree.
 create function due_lanes(at_ bigint, leases_at_ bigint, owned_ bytea, limit_ bigint, lost_limit_ bigint,
   out lanes bigint[], out next_at bigint, out lost bigint)
 language plpgsql stable
@@ -399,6 +403,8 @@ declare
 begin
   select count(*) into lost from (
     select 1 from delivery as d where d.state = 'sending' and d.due_at <= leases_at_
+      and (owned_ is null or coalesce((
+        select get_bit(owned_, l.slot) from lane as l where l.endpoint_id = d.endpoint_id), 1) = 1)
     limit lost_limit_) as e;
   if owned_ is null then
     lanes := array(
@@ -428,9 +434,10 @@ begin
 end
 $$;
 
--- Turn claims whose lease has run out into lost ones, or with `owned_` all in those slots; oldest
--- first, as many as there are keys for their attempts. Those that somebody else is at are left to
--- him. Gives back how many.
+-- Turn claims in these slots whose lease has run out into lost ones, or all claims there where
+-- `leases_at_` is null; oldest first, as many as there are keys for their attempts. Those that
+-- somebody else is at are left to him. A deleted endpoint has no lane: its claims run out for
+-- everybody. Gives back how many.
 create function lose_claims(at_ bigint, leases_at_ bigint, owned_ bytea, lost_max_ bigint,
   reason_ text, ids_ bigint[], public_ids_ text[]) returns bigint
 language plpgsql
@@ -438,7 +445,8 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-  horizon bigint := case when owned_ is null then leases_at_ else 9223372036854775807 end;
+  horizon bigint := coalesce(leases_at_, 9223372036854775807);
+  without_lane int := (leases_at_ is not null)::int;
   count bigint;
   lanes bigint[];
 begin
@@ -447,9 +455,9 @@ begin
       row_number() over () as number
     from (
       select c.* from delivery as c
-      where c.state = 'sending' and c.due_at <= horizon and (owned_ is null or exists (
-        select 1 from lane as l
-        where l.endpoint_id = c.endpoint_id and get_bit(owned_, l.slot) = 1))
+      where c.state = 'sending' and c.due_at <= horizon and (owned_ is null or coalesce((
+        select get_bit(owned_, l.slot) from lane as l where l.endpoint_id = c.endpoint_id),
+        without_lane) = 1)
       order by c.due_at limit cardinality(ids_) for update skip locked) as d
   ), kept as (
     insert into attempt (id, public_id, message_id, endpoint_id, claim_number, number, trigger,
