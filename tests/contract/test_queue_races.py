@@ -232,13 +232,13 @@ async def test_order_keys_leave_the_server_room_for_other_locks(many: PostgresGr
 
 
 async def in_nobodys_way(
-    many: PostgresGround, low: Endpoint, high: Endpoint, work: Awaitable[Any]
+    many: PostgresGround, low: Endpoint, high: Endpoint, *works: Callable[[], Awaitable[Any]]
 ) -> None:
-    """It waits for the lower lane without holding the higher one, as whoever has the lower one may want that next."""
+    """They wait for the lower lane without holding the higher one, which its holder may want next."""
     lock = "select 1 from lane where endpoint_id = $1 for no key update nowait"
     async with another(many) as held:
         await held.fetch(lock, low.id)
-        task = asyncio.ensure_future(work)
+        task = asyncio.gather(*[work() for work in works])
         await until(lambda: waiting(many) > 0)
         await held.fetch(lock, high.id)
         assert not task.done()
@@ -251,12 +251,14 @@ async def test_notes_on_endpoints_lock_them_in_the_order_in_which_all_do(
 ) -> None:
     here, _ = nodes
     _, (low, high) = await shop(here, 2)
-    notes = [
-        here.store.hold(high.id, here.now + 5_000),
-        here.store.note_health(low.id, here.now),
-        here.store.hold(low.id, here.now + 7_000),
-    ]
-    await in_nobodys_way(many, low, high, asyncio.gather(*notes))
+    await in_nobodys_way(
+        many,
+        low,
+        high,
+        lambda: here.store.hold(high.id, here.now + 5_000),
+        lambda: here.store.note_health(low.id, here.now),
+        lambda: here.store.hold(low.id, here.now + 7_000),
+    )
     assert execute(many, "select held_until, failing_since from lane order by endpoint_id") == [
         (here.now + 7_000, here.now),
         (here.now + 5_000, None),
@@ -300,6 +302,6 @@ async def test_results_lock_their_lanes_in_the_order_in_which_all_do(
         for endpoint, verdict in verdicts
         for claim in [claims[endpoint.id]]
     ]
-    await in_nobodys_way(many, low, high, here.store.record(results))
+    await in_nobodys_way(many, low, high, lambda: here.store.record(results))
     if ordered:
         assert execute(many, "select next_at from lane") == [(here.now,), (here.now,)]

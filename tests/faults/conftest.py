@@ -11,6 +11,8 @@ from support.nodes import OpenPlane, opener, postgres_opener
 
 _SQLITE_ALONE: Final = {"test_hostile_receivers"}
 """They count the sockets of this process, to which connections to a database would add."""
+_LONG: Final = {"test_long_outage"}
+"""Half a minute on PostgreSQL."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -18,7 +20,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "open_plane" in metafunc.fixturenames:
         alone = metafunc.module.__name__.rpartition(".")[2] in _SQLITE_ALONE
         databases = ["sqlite"] if alone else ["sqlite", "postgresql"]
-        metafunc.parametrize("open_plane", databases, indirect=True)
+        waits = metafunc.module.__name__.rpartition(".")[2] in _LONG
+        metafunc.parametrize(
+            "open_plane",
+            [
+                pytest.param(name, marks=pytest.mark.proof if waits and name != "sqlite" else ())
+                for name in databases
+            ],
+            indirect=True,
+        )
 
 
 @pytest.fixture

@@ -204,6 +204,7 @@ async def play(
         return found, [(f"  of {name}", count) for name, count in acts.faults.items()]
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(300)
 async def test_kills_of_nodes_and_database_lose_nothing(
     tmp_path: Path, server: PostgresServer, show: Show

@@ -92,7 +92,13 @@ def cut_off(proxy: TcpProxy, how: str) -> Iterator[None]:
         proxy.put(Line())
 
 
-@pytest.mark.parametrize("how", ["stalled", pytest.param("refused", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("stalled", marks=pytest.mark.proof),
+        pytest.param("refused", marks=pytest.mark.slow),
+    ],
+)
 async def test_others_take_over_and_what_it_knows_is_kept(
     migrated_url: str, tmp_path: Path, how: str
 ) -> None:

@@ -93,6 +93,7 @@ async def all_delivered(plane: Plane, load: Load) -> None:
                 await asyncio.sleep(0.02)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("by_name", [False, True], ids=["one address", "two addresses"])
 async def test_a_failover_loses_nothing(at: Site, server: PostgresServer, by_name: bool) -> None:
     """Over one address that leads to another server, and over a URL that names both."""

@@ -233,6 +233,7 @@ def judge(
     assert counters["marketbell_parked_deliveries"] == 0
 
 
+@pytest.mark.proof
 async def test_thirty_seconds_leave_no_trace(tmp_path: Path, show: Show) -> None:
     judge(*await soak(tmp_path, 30.0), 30.0, show)
 

@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from marketbell.errors import (
@@ -55,7 +55,9 @@ class Work(Protocol):
 class Effect(Generic[T]):
     """A work that is a function of the transaction; its value is the caller's answer."""
 
-    __slots__ = ("apply", "bounded", "error", "future", "queued_at", "rows", "size", "value")
+    __slots__ = (
+        "apply", "bounded", "error", "future", "lanes", "queued_at", "rows", "size", "value",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -63,12 +65,15 @@ class Effect(Generic[T]):
         future: asyncio.Future[T],
         *,
         bounded: bool,
+        lanes: Collection[int] = (),
         rows: int = 1,
         size: int = 0,
     ) -> None:
         self.apply = apply
         self.future = future
         self.bounded = bounded
+        self.lanes = lanes
+        """All lanes that it changes, if those are all that it is about and doing it twice is doing it once."""
         self.rows = rows
         self.size = size
         self.queued_at = 0.0
@@ -204,12 +209,13 @@ class Writer:
         apply: Callable[[Transaction], T],
         *,
         bounded: bool = True,
+        lanes: Collection[int] = (),
         rows: int = 1,
         size: int = 0,
     ) -> asyncio.Future[T]:
         """Submit a function of the transaction; the future has its value once that is on disk."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self.submit(Effect(apply, future, bounded=bounded, rows=rows, size=size))
+        self.submit(Effect(apply, future, bounded=bounded, lanes=lanes, rows=rows, size=size))
         return future
 
     async def aclose(self) -> None:

@@ -30,7 +30,7 @@ same thing at once, the second finds what the first made.
 DATA_FAULTS: Final = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
-    asyncpg.StatementTooComplexError,
+    asyncpg.ProgramLimitExceededError,
     TypeError,
     ValueError,
     OverflowError,

@@ -9,11 +9,11 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from marketbell.errors import OutcomeUnknownError, StoreError
+from marketbell.errors import OutcomeUnknownError, StoreError, UnavailableError
 from marketbell.model import Instant
 from marketbell.store import keys
 from marketbell.store.base import Announced, Publication, Result
-from marketbell.store.batch import DataFault, Effect, Work
+from marketbell.store.batch import DataFault, Effect, RefusedError, Work
 from marketbell.store.keys import TimedKeys
 from marketbell.store.postgresql import Connection, PostgresOptions
 from marketbell.store.postgresql_claiming import ClaimWork
@@ -58,14 +58,29 @@ class PostgresExecutor:
         self._publisher = Publisher(self._keys, options.payload_retention)
 
     def commit(self, works: Sequence[Work]) -> list[Announced]:
-        """Results first, then publications, then everything else in order of arrival; claims at last."""
+        """
+        Results first, then publications, then everything else in order of arrival.
+
+        Changes of lanes alone come after, in a transaction of their own, and claims at last: what
+        goes wrong with those is told to their callers.
+        """
         changes: list[Announced] = []
-        sharing = [work for work in works if not isinstance(work, ClaimWork)]
-        if sharing:
-            changes = self._commit(sharing)
+        sharing: list[Work] = []
+        moves: list[Effect[Any]] = []
+        claims: list[ClaimWork] = []
         for work in works:
             if isinstance(work, ClaimWork):
-                work.run(self)
+                claims.append(work)
+            elif isinstance(work, Effect) and work.lanes:
+                moves.append(work)
+            else:
+                sharing.append(work)
+        if sharing:
+            changes = self._commit(sharing)
+        if moves:
+            self._move(moves)
+        for claim in claims:
+            claim.run(self)
         return changes
 
     def close(self) -> None:
@@ -185,6 +200,29 @@ class PostgresExecutor:
         return True
 
     # -- a batch ------------------------------------------------------------------------
+
+    def _move(self, moves: Sequence[Effect[Any]]) -> None:
+        """Change lanes, all of which are locked first; where one is refused, each on its own."""
+
+        def move(transaction: Transaction) -> None:
+            transaction.lock_lanes({lane for one in moves for lane in one.lanes})
+            for one in moves:
+                one.run(transaction)
+
+        try:
+            self.transact(move)
+        except StoreError as error:
+            for one in moves:
+                one.error = error
+        except DataFault as fault:
+            if len(moves) == 1:
+                moves[0].error = RefusedError(f"The store refused it: {fault}")
+                return
+            for one in moves:
+                self._move([one])
+        except Exception as error:
+            for one in moves:
+                one.error = UnavailableError(f"The store failed: {error!r}")
 
     def _commit(self, works: Sequence[Work]) -> list[Announced]:
         results = [

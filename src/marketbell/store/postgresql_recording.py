@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from marketbell.model import DeliveryState, Instant, Outcome
+from marketbell.model import DeliveryState, Instant, Outcome, Trigger
 from marketbell.store import keys
 from marketbell.store.base import Result
 from marketbell.store.keys import TimedKeys
@@ -131,7 +131,12 @@ class Recording:
         return judged
 
     def _holds(self) -> dict[int, Instant]:
-        holds: dict[int, Instant] = {}
+        """Until when lanes rest; 0 where another delivery of the endpoint may go on in its place."""
+        holds: dict[int, Instant] = {
+            result.claim.endpoint_id: 0
+            for result in self.special
+            if result.claim.order_key is not None or result.claim.trigger is Trigger.MANUAL
+        }
         for result in self.results:
             if result.verdict is not None and result.verdict.hold_until:
                 endpoint_id = result.claim.endpoint_id

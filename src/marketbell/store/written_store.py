@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
 from marketbell.errors import MarketbellError
@@ -156,25 +156,33 @@ class WrittenStore(
 
     async def release(self, claims: Sequence[Claim]) -> None:
         """See Queue.release."""
-        await self._write(lambda transaction: claiming.release(transaction, claims), bounded=False)
+        await self._change_lanes(
+            {claim.endpoint_id for claim in claims},
+            lambda transaction: claiming.release(transaction, claims),
+        )
 
     async def hold(self, endpoint_id: int, until: Instant) -> None:
         """See Queue.hold."""
-        await self._write(
+        await self._change_lanes(
+            (endpoint_id,),
             lambda transaction: transaction.change(
                 _SQL["lane_hold"], {"endpoint_id": endpoint_id, "until": until}
             ),
-            bounded=False,
         )
 
     async def note_health(self, endpoint_id: int, failing_since: Instant | None) -> None:
         """See Queue.note_health."""
-        await self._write(
+        await self._change_lanes(
+            (endpoint_id,),
             lambda transaction: transaction.change(
                 _SQL["lane_failing"], {"endpoint_id": endpoint_id, "since": failing_since}
             ),
-            bounded=False,
         )
+
+    async def _change_lanes(
+        self, lanes: Collection[int], effect: Callable[[Transaction], object]
+    ) -> None:
+        await self._writer.run(effect, bounded=False, lanes=lanes)
 
     # -- Store --------------------------------------------------------------------------
 

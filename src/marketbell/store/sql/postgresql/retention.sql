@@ -95,8 +95,9 @@ delete from message where id >= :low and id <= :high;
 select min(bucket) from idempotency where bucket > :bucket;
 
 -- name: marks_delete
--- Marks of a bucket that is over go, up to a limit.
-delete from idempotency where ctid = any (array(
+-- Marks of a bucket that is over go, up to a limit. One that is made anew this moment has another
+-- bucket when it is looked at again; its ctid is not.
+delete from idempotency where bucket = :bucket and ctid = any (array(
   select ctid from idempotency where bucket = :bucket limit :limit::bigint));
 
 -- name: secrets_over_delete

@@ -251,8 +251,9 @@ end
 $$;
 
 -- Keep attempts and move their deliveries. `judged_` says how: 1 delivered, 2 due again, anything
--- else is left to the caller. `counted_` is 1 for what was accepted, 2 for what was refused. Gives
--- back the keys of those that were kept before, which move nothing.
+-- else is left to the caller. `counted_` is 1 for what was accepted, 2 for what was refused. Lanes
+-- that are to be held until 0 are only locked, for what the caller does next. Gives back the keys of
+-- those that were kept before, which move nothing.
 create function record_attempts(
   ids_ bigint[], public_ids_ text[], message_ids_ bigint[], endpoint_ids_ bigint[],
   claim_numbers_ bigint[], numbers_ bigint[], triggers_ text[], outcomes_ text[],
@@ -343,17 +344,18 @@ begin
     returning d.endpoint_id, d.due_at)
   select array_agg(l.endpoint_id), array_agg(l.due_at) into lanes, dues
   from (select m.endpoint_id, min(m.due_at) as due_at from moved as m group by 1) as l;
+  if cardinality(hold_lanes_) > 0 then
+    perform 1 from lane as l where l.endpoint_id = any (hold_lanes_ || lanes)
+      order by l.endpoint_id for no key update;
+  end if;
   if lanes is not null then
     perform lower_lanes(lanes, dues);
   end if;
-
   if cardinality(hold_lanes_) > 0 then
-    perform 1 from lane as l where l.endpoint_id = any (hold_lanes_)
-      order by l.endpoint_id for no key update;
-    update lane as l set held_until = greatest(l.held_until, t.until),
+    update lane as l set held_until = t.until,
       next_at = case when l.next_at is null then null else greatest(l.next_at, t.until) end
     from unnest(hold_lanes_, hold_untils_) as t (endpoint_id, until)
-    where l.endpoint_id = t.endpoint_id;
+    where l.endpoint_id = t.endpoint_id and l.held_until < t.until;
   end if;
   return old;
 end
