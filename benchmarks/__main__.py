@@ -84,8 +84,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "scenario", nargs="*", help=f"of: {', '.join(SCENARIOS)}; all if none is named"
     )
-    parser.add_argument("--quick", action="store_true", help="a minute or two, and rougher figures")
-    parser.add_argument("--huge", action="store_true", help="10 million deliveries in the backlog")
+    parser.add_argument("--quick", action="store_true", help="some minutes, and rougher figures")
+    parser.add_argument("--huge", action="store_true", help="10 million deliveries waiting")
     parser.add_argument("--json", action="store_true", help="the report as JSON on standard output")
     parser.add_argument(
         "--profile", action="store_true", help="show where the server's time goes; slows it"

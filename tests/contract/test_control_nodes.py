@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import msgspec
+import psycopg
 import pytest
 
 from marketbell.control import applications, endpoints, event_types, history
 from marketbell.control.applications import ApplicationChange
 from marketbell.control.crier import Crier
 from marketbell.control.drafts import MessageDraft
-from marketbell.control.endpoints import EndpointChange
+from marketbell.control.endpoint_change import EndpointChange
 from marketbell.control.event_types import EventTypeChange
 from marketbell.control.gate import CONFIRMED_S, Gate, GateLimits
 from marketbell.control.portal import digest_of, signed_in
@@ -145,6 +146,34 @@ async def test_changes_of_different_fields_on_two_nodes_are_all_kept(
         assert (owner.name, owner.throttle_rate) == (text, rate)
         kind = await event_types.get(one.services, OPERATOR, "a.b")
         assert (kind.description, kind.group_name) == (text, text)
+
+
+async def test_an_endpoint_suits_its_applications_dialect_whichever_is_changed_first(
+    many: PostgresGround, nodes: tuple[Bazaar, Bazaar]
+) -> None:
+    one, two = nodes
+    await made(one)
+    ovoko = ApplicationChange(metadata={"marketbell.dialect": "ovoko"})
+    plain = EndpointChange(url="http://x.example/hooks")
+    with many.hold_control():
+        works = [
+            asyncio.ensure_future(applications.amend(one.services, OPERATOR, "seller-1", ovoko)),
+            asyncio.ensure_future(endpoints.create(two.services, OPERATOR, "seller-1", plain)),
+        ]
+        await both_wait(many)
+    first, second = await asyncio.gather(*works, return_exceptions=True)
+    assert isinstance(first, InvalidError) != isinstance(second, InvalidError), (first, second)
+
+
+async def both_wait(many: PostgresGround) -> None:
+    """Return once two changes wait for each other's kind of lock."""
+    looking = (
+        "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+        " and database = (select oid from pg_database where datname = current_database())"
+    )
+    async with asyncio.timeout(10), await psycopg.AsyncConnection.connect(many.url) as connection:
+        while (await (await connection.execute(looking)).fetchone()) != (2,):  # noqa: ASYNC110 - nothing in this process knows of it
+            await asyncio.sleep(0.002)
 
 
 async def test_a_token_that_was_ended_elsewhere_is_refused_within_its_bound(

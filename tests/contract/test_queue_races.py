@@ -11,6 +11,7 @@ import asyncpg
 import psycopg
 import pytest
 
+from marketbell.errors import StaleError
 from marketbell.model import SLOTS, Application, DeliveryState, Endpoint, Instant, Verdict
 from marketbell.store.base import (
     Birth,
@@ -22,12 +23,17 @@ from marketbell.store.base import (
 )
 from marketbell.store.batch import RefusedError
 from marketbell.store.keys import TimedKeys
+from marketbell.store.postgresql import READING, Connection, PostgresOptions
 from marketbell.store.postgresql_publishing import Publishing
-from marketbell.store.statements import statements
+from marketbell.store.postgresql_store import PostgresStore
+from marketbell.store.postgresql_transaction import PostgresTransaction
+from marketbell.store.statements import Numbered, Statement, statements
 from marketbell.testing import FakeClock
 from marketbell.testing.clock import START
 from marketbell.testing.stores import PAYLOAD_RETENTION, Scene
 from support.grounds import PostgresGround
+from support.pgbouncer import PgBouncer
+from support.postgres import PostgresServer
 
 HOT = statements("hot")
 LEASE = 60_000
@@ -179,6 +185,56 @@ async def test_a_database_whose_transactions_are_stricter_by_default_forgets_not
         assert len(first) + len(await claim(here)) == 2
 
 
+# -- what goes away -------------------------------------------------------------------------
+
+
+async def test_a_message_is_matched_again_if_an_endpoint_of_it_is_deleted_at_this_moment(
+    many: PostgresGround, nodes: tuple[Scene, Scene]
+) -> None:
+    here, there = nodes
+    application, (kept, gone) = await shop(here, 2)
+    remove = "delete from lane where endpoint_id = $1"
+    change = "update application set revision = revision + 1 where id = $1"
+    async with another(many) as held:
+        await held.execute(remove, gone.id)
+        await held.execute(change, application.id)
+        published = there.store.publish([publication(there, application, kept, gone)])
+        (verdict,) = await waits_for(many, held, published)
+    assert isinstance(verdict, StaleError)
+    assert execute(many, "select count(*) from delivery") == [(0,)]
+
+
+async def test_a_message_to_an_endpoint_without_a_lane_is_refused_alone(
+    many: PostgresGround, nodes: tuple[Scene, Scene]
+) -> None:
+    here, _ = nodes
+    application, (kept, gone) = await shop(here, 2)
+    execute(many, "delete from lane where endpoint_id = %s", gone.id)
+    works: list[Awaitable[Any]] = [
+        here.store.publish([publication(here, application, endpoint)])
+        for endpoint in (kept, gone, kept)
+    ]
+    first, second, third = await asyncio.gather(*works, return_exceptions=True)
+    assert isinstance(second, RefusedError)
+    assert not isinstance(first, BaseException)
+    assert not isinstance(third, BaseException)
+    assert execute(many, "select count(*) from message") == [(2,)]
+
+
+async def test_a_mark_that_is_made_anew_is_not_swept_with_the_old_one(
+    many: PostgresGround, nodes: tuple[Scene, Scene]
+) -> None:
+    sweep = statements("retention")["marks_delete"].postgresql
+    key = bytes(16)
+    execute(many, "insert into idempotency (key, bucket, body) values (%s, 2, '')", key)
+    async with another(many) as held, another(many) as sweeping:
+        await held.execute("update idempotency set bucket = 200 where key = $1", key)
+        swept = sweeping.fetch(sweep.text, *sweep.values({"bucket": 2, "limit": 10}))
+        await waits_for(many, held, swept)
+        await sweeping.execute("commit")
+    assert execute(many, "select bucket from idempotency") == [(200,)]
+
+
 # -- leases ---------------------------------------------------------------------------------
 
 
@@ -207,6 +263,7 @@ async def test_claims_of_a_deleted_endpoint_run_out_for_whoever_looks(
     assert len(await claim(here)) == 1
     await here.store.delete_endpoint(application.id, endpoint.public_id, now=here.now)
     others = set(range(SLOTS)) - {endpoint.slot}
+    assert isinstance(there.store, PostgresStore)
     assert await there.store.lose_claims({endpoint.slot}, now=there.now, lost_max=20) == 0
     found = await claimed(there, slots=others, leases_now=there.now + LEASE)
     assert (found.lost, found.claims) == (1, ())
@@ -276,6 +333,7 @@ async def test_a_message_does_not_wait_for_notes_on_endpoints_and_is_kept_withou
         here.store.hold(endpoint.id, never_kept),
         here.store.note_health(endpoint.id, here.now),
     ]
+    published: Any
     published, held, noted = await asyncio.gather(*works, return_exceptions=True)
     assert isinstance(published[0], Published)
     assert isinstance(held, RefusedError)
@@ -305,3 +363,36 @@ async def test_results_lock_their_lanes_in_the_order_in_which_all_do(
     await in_nobodys_way(many, low, high, lambda: here.store.record(results))
     if ordered:
         assert execute(many, "select next_at from lane") == [(here.now,), (here.now,)]
+
+
+# -- poolers --------------------------------------------------------------------------------
+
+
+def test_rows_that_are_fetched_one_by_one_leave_no_statement_with_a_pooler(
+    many: PostgresGround, postgres: PostgresServer
+) -> None:
+    # Left behind, it would be in the way of another node's of the same name.
+    name = many.url.rpartition("/")[2]
+    text = "select n from generate_series(1, $1::bigint) as n"
+    query = Statement("numbers", "", Numbered(text, ("most",)))
+    with PgBouncer(postgres, pool=1) as bouncer:
+        connection = Connection(
+            PostgresOptions(url=bouncer.url(name), pooled=True), name="reader", settings=READING
+        )
+        try:
+            for _ in range(2):
+                connection.begin(read_only=True)
+                transaction = PostgresTransaction(connection)
+                both = zip(
+                    transaction.each(query, {"most": 120}),
+                    transaction.each(query, {"most": 130}),
+                    strict=False,
+                )
+                assert sum(low == high for low, high in both) == 120
+                connection.roll_back()
+            connection.begin(read_only=True)
+            left = connection.fetch("select name from pg_prepared_statements where name <> ''", ())
+            assert not left
+            connection.roll_back()
+        finally:
+            connection.close()

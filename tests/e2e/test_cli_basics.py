@@ -87,6 +87,7 @@ def test_version_as_json_names_what_it_runs_on(tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (("servo",), 'Unknown command "servo".'),
+        (("message", "list", "kaunas"), "There is no place for 'kaunas' here"),
         (("serve", "--prot", "1"), "Did you mean --port?"),
         (("serve", "--port", "many"), "port (--port): 'many' is not a whole number"),
         (("serve", "--speed", "2"), "only the demo runs on a scaled clock"),

@@ -11,7 +11,7 @@ import pytest
 
 from e2e.conftest import LiveNode, live_node
 from marketbell.control import applications, endpoints
-from marketbell.control.endpoints import EndpointChange
+from marketbell.control.endpoint_change import EndpointChange
 from marketbell.control.sellers import NewSeller, create_seller
 from marketbell.control.tokens import Principal
 from marketbell.marketplace.ovoko import face_sales

@@ -19,7 +19,7 @@ import pytest
 
 from e2e.conftest import HOUR_MS, LiveNode, live_node
 from marketbell.control import endpoints
-from marketbell.control.endpoints import EndpointChange
+from marketbell.control.endpoint_change import EndpointChange
 from marketbell.control.sellers import create_seller
 from marketbell.control.tokens import Principal
 from marketbell.testing import OK, Answer, FakeClock, Received, TestReceiver
@@ -61,6 +61,19 @@ def app(api: httpx.Client) -> str:
     made = api.post("/app", json={"name": "Seller", "uid": "s"})
     assert made.status_code == 201, made.text
     return f"/app/{made.json()['id']}"
+
+
+@pytest.mark.parametrize("name", ["before", "after"])
+@pytest.mark.parametrize(
+    "at", ["1970-01-01T00:00:00Z", "2090-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"]
+)
+def test_a_time_that_no_key_could_have_is_taken(
+    api: httpx.Client, app: str, name: str, at: str
+) -> None:
+    made = api.post(f"{app}/endpoint", json={"url": "http://127.0.0.1:8099/"}).json()
+    for path in (f"{app}/msg", f"{app}/attempt/endpoint/{made['id']}", "/message", "/attempt"):
+        answer = api.get(path, params={name: at})
+        assert answer.status_code in {200, 404}, answer.text
 
 
 def ended(api: httpx.Client, task_id: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import httpx
 import jsonschema_rs
 
 from marketbell.control import endpoints
-from marketbell.control.endpoints import EndpointChange
+from marketbell.control.endpoint_change import EndpointChange
 from marketbell.control.sellers import create_seller
 from marketbell.control.tokens import Principal
 from marketbell.marketplace.ovoko.description.document import document

@@ -28,6 +28,7 @@ _STOPS: Final = {
 }
 _START_S: Final = 60.0
 _STOP_S: Final = 30.0
+_TEMPLATE_TRIES: Final = 5
 _LOOK_S: Final = 0.005
 _SETTINGS: Final[Mapping[str, str]] = {
     "listen_addresses": "127.0.0.1",
@@ -264,11 +265,17 @@ class PostgresServer:
         """The name of a new database that belongs to OWNER: empty, or a copy of `template`."""
         name = name or f"test_{next(self._names)}"
         # Copying files takes 10 ms, and writing them through the log, which is the default, 20.
-        self.execute(
-            sql.SQL("create database {} owner {} template {} strategy file_copy").format(
-                sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(template)
-            )
+        make = sql.SQL("create database {} owner {} template {} strategy file_copy").format(
+            sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(template)
         )
+        for left in reversed(range(_TEMPLATE_TRIES)):
+            try:
+                self.execute(make)
+                break
+            except psycopg.errors.ObjectInUse:
+                # The vacuum looks into the template, too; the server itself waits 5 s for it.
+                if not left:
+                    raise
         return name
 
     def drop_database(self, name: str) -> None:

@@ -15,7 +15,7 @@ from marketbell.api.instants import iso
 from marketbell.api.pagination import ORDERED, ListOut, list_of, page_of
 from marketbell.api.wire import Decoder
 from marketbell.control import endpoints, policy
-from marketbell.control.endpoints import EndpointChange
+from marketbell.control.endpoint_change import EndpointChange
 from marketbell.model import Endpoint
 from marketbell.store.base import Repeated
 

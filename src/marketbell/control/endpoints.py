@@ -5,62 +5,28 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from marketbell import ids
-from marketbell.control import applications, headers
+from marketbell.control import applications
+from marketbell.control import endpoint_change as wanted
 from marketbell.control import policy as policies
 from marketbell.control.directory import dialect_of
+from marketbell.control.endpoint_change import EndpointChange
 from marketbell.control.event_types import visible
-from marketbell.control.keys import signing_key
 from marketbell.control.said import said_or
 from marketbell.control.services import Services
 from marketbell.control.shapes import (
-    DESCRIPTION_MAX,
-    ENDPOINT_CHANNELS_MAX,
-    THROTTLE_MAX,
-    check_channels,
     check_event_types,
     check_metadata,
-    check_text,
-    check_throttle,
-    check_uid,
 )
 from marketbell.control.tokens import Principal
 from marketbell.delivery.netguard import check_url
-from marketbell.dialects.headers import Headers
 from marketbell.errors import ConflictError, InvalidError, NotFoundError
-from marketbell.model import Application, Endpoint, Policy, SigningKey
+from marketbell.model import Application, Endpoint, Policy
 from marketbell.store.base import EndpointDraft, Once, Page, Repeated, Slice
 
 _SHOWN_MAX: Final = 20
-
-
-class EndpointChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller says of an endpoint; UNSET is not said."""
-
-    url: str | UnsetType = UNSET
-    uid: str | UnsetType | None = UNSET
-    description: str | UnsetType = UNSET
-    event_types: tuple[str, ...] | UnsetType | None = UNSET
-    types_field: str = "eventTypes"
-    """What the caller calls `event_types`: SDKs before 2.0 say filterTypes."""
-    types_known: frozenset[str] = frozenset()
-    """Event types that there are beside those of the catalogues and of the organization."""
-    channels: tuple[str, ...] | UnsetType | None = UNSET
-    metadata: dict[str, str] | UnsetType = UNSET
-    """With the keys `marketbell.*`."""
-    throttle_rate: int | UnsetType | None = UNSET
-    disabled: bool | UnsetType = UNSET
-    version: int | UnsetType = UNSET
-    headers: dict[str, str] | UnsetType = UNSET
-    """All of them."""
-    headers_set: dict[str, str | None] | UnsetType = UNSET
-    """Some of them; None takes one away."""
-    secret: str | UnsetType = UNSET
-    """A new endpoint gets one made if it is not said; another's is replaced without an overlap."""
-    key_type: str | None = None
-    """What kind of secret is to be made for a new endpoint."""
 
 
 async def create(
@@ -77,16 +43,21 @@ async def create(
     InvalidError; ConflictError (uid); LimitReachedError; NotFoundError; ForbiddenError for a
     policy that the caller may not set.
     """
-    application = await applications.get(services, principal, application_ref)
-    async with services.turns.turn(application.id):
+    found = await applications.get(services, principal, application_ref)
+
+    async def make() -> Endpoint | Repeated:
+        application = await applications.get(services, principal, found.public_id)
         draft = await _draft(services, principal, application, change, None)
         return await services.store.create_endpoint(
             application.id,
             draft,
             now=services.clock.now(),
             endpoints_max=services.settings.endpoints_per_application_max,
+            revision=application.revision,
             once=once,
         )
+
+    return await services.turns.change(found.id, make)
 
 
 async def check(
@@ -161,9 +132,11 @@ async def amend(
     change: EndpointChange,
 ) -> Endpoint:
     """The endpoint with what is said changed; in force from the next attempt."""
-    application = await applications.get(services, principal, application_ref)
+    found = await applications.get(services, principal, application_ref)
 
     async def make() -> tuple[Endpoint, Endpoint]:
+        # The endpoint's revision rises with every change of its application's policy.
+        application = await applications.get(services, principal, found.public_id)
         current = await services.store.endpoint(application.id, ref)
         draft = await _draft(services, principal, application, change, current)
         changed = await services.store.update_endpoint(
@@ -175,7 +148,7 @@ async def amend(
         )
         return current, changed
 
-    before, changed = await services.turns.change(application.id, make)
+    before, changed = await services.turns.change(found.id, make)
     if before.disabled and not changed.disabled:
         services.intake.wake()
     return changed
@@ -231,18 +204,18 @@ async def _draft(
             )
     return EndpointDraft(
         url=url,
-        uid=_uid(change, current),
-        description=_description(change, current),
+        uid=wanted.uid(change, current),
+        description=wanted.description(change, current),
         event_types=event_types,
-        channels=_channels(change, current),
-        headers=_headers(change, current),
+        channels=wanted.channels(change, current),
+        headers=wanted.headers(change, current),
         metadata=metadata,
         policy=policy,
-        throttle_rate=_throttle_rate(change, current),
+        throttle_rate=wanted.throttle_rate(change, current),
         disabled=said_or(change.disabled, current.disabled if current else False),
         paused=current.paused if current else False,
-        version=_version(change, current),
-        secret=_secret(change, current),
+        version=wanted.version(change, current),
+        secret=wanted.secret(change, current),
     )
 
 
@@ -297,56 +270,3 @@ async def _check_known(
             ("body", change.types_field),
             f"The following event types don't exist: {', '.join(unknown[:_SHOWN_MAX])}{more}",
         )
-
-
-def _uid(change: EndpointChange, current: Endpoint | None) -> str | None:
-    uid = said_or(change.uid, current.uid if current else None)
-    if uid is not None and not (current and uid == current.uid):
-        check_uid(uid, ids.ENDPOINT, ("body", "uid"))
-    return uid
-
-
-def _description(change: EndpointChange, current: Endpoint | None) -> str:
-    description = said_or(change.description, current.description if current else "")
-    check_text(description, ("body", "description"), limit=DESCRIPTION_MAX)
-    return description
-
-
-def _channels(change: EndpointChange, current: Endpoint | None) -> frozenset[str] | None:
-    if isinstance(change.channels, UnsetType):
-        return current.channels if current else None
-    if change.channels is None:
-        return None
-    check_channels(change.channels, ("body", "channels"), ENDPOINT_CHANNELS_MAX)
-    return frozenset(change.channels)
-
-
-def _headers(change: EndpointChange, current: Endpoint | None) -> Headers:
-    before = current.headers if current else ()
-    wanted = change.headers
-    if not isinstance(change.headers_set, UnsetType):
-        wanted = headers.merged(before, change.headers_set)
-    if isinstance(wanted, UnsetType):
-        return before
-    return headers.check_headers(wanted, ("body", "headers"))
-
-
-def _throttle_rate(change: EndpointChange, current: Endpoint | None) -> int | None:
-    rate = said_or(change.throttle_rate, current.throttle_rate if current else None)
-    if rate is not None:
-        check_throttle(rate, ("body", "throttleRate"))
-    return rate
-
-
-def _version(change: EndpointChange, current: Endpoint | None) -> int:
-    version = said_or(change.version, current.version if current else 1)
-    if not 1 <= version <= THROTTLE_MAX:
-        raise InvalidError(("body", "version"), f"A version is 1 to {THROTTLE_MAX}")
-    return version
-
-
-def _secret(change: EndpointChange, current: Endpoint | None) -> SigningKey | None:
-    text = said_or(change.secret, None)
-    if text is None and current is not None:
-        return None
-    return signing_key(text, change.key_type, ("body", "secret"))

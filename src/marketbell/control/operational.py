@@ -10,7 +10,7 @@ import msgspec
 
 from marketbell import ids
 from marketbell.control import endpoints
-from marketbell.control.endpoints import EndpointChange
+from marketbell.control.endpoint_change import EndpointChange
 from marketbell.control.policy import PREFIX
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal

@@ -7,7 +7,7 @@ from typing import Final
 
 from marketbell import signing
 from marketbell.control import applications, endpoints, headers
-from marketbell.control.endpoints import EndpointChange
+from marketbell.control.endpoint_change import EndpointChange
 from marketbell.control.keys import signing_key
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal

@@ -132,6 +132,7 @@ def delete_application(
     """See Applications.delete_application."""
     application = find_application(transaction, organization, ref)
     endpoints: Any = transaction.rows(_SQL["endpoint_states"], {"application_id": application.id})
+    transaction.lock_lanes([endpoint_id for endpoint_id, _order_on_failure in endpoints])
     for endpoint_id, _order_on_failure in endpoints:
         remove(transaction, application.id, endpoint_id, now=now)
     transaction.change(_SQL["application_delete"], {"id": application.id, "now": now})

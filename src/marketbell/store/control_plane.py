@@ -212,9 +212,14 @@ class Endpoints(Protocol):
         *,
         now: Instant,
         endpoints_max: int,
+        revision: int | None = None,
         once: Once | None = None,
     ) -> Endpoint | Repeated:
-        """A new endpoint with its lane. ConflictError (uid), LimitReachedError, NotFoundError."""
+        """
+        A new endpoint with its lane. ConflictError (uid), LimitReachedError, NotFoundError.
+
+        With `revision`, the application's, StaleError if it has another one by now.
+        """
 
     async def endpoint(self, application_id: int, ref: str) -> Endpoint:
         """One endpoint. NotFoundError."""

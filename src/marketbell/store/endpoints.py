@@ -45,12 +45,15 @@ def create_endpoint(
     *,
     now: Instant,
     endpoints_max: int,
+    revision: int | None = None,
     mark: Once | None = None,
 ) -> Endpoint | Repeated:
     """See Endpoints.create_endpoint."""
 
     def make() -> Endpoint:
-        application_by_id(transaction, application_id)
+        application = application_by_id(transaction, application_id)
+        if revision is not None and revision != application.revision:
+            raise StaleError("The application has changed.")
         _refuse_taken_uid(transaction, application_id, draft.uid, None)
         count: Any = transaction.row(_SQL["endpoint_count"], {"application_id": application_id})
         if count[0] >= endpoints_max:

@@ -16,6 +16,8 @@ _EPOCH_MS: Final = 1_577_836_800_000
 """2020-01-01; a key of that millisecond is 0, and the last ones are of 2089."""
 _NEAR_MS: Final = 600_000
 _TAIL_BITS: Final = 22
+_LAST_MS: Final = (1 << 63 - _TAIL_BITS) - 1
+"""No later millisecond has a key that a database could hold."""
 _SEQUENCE_BITS: Final = 12
 _PER_MS: Final = 1 << _SEQUENCE_BITS
 
@@ -85,8 +87,8 @@ class TimedKeys:
 
 
 def floor(at: Instant) -> int:
-    """The lowest key of a millisecond; 0 for what lies before 2020."""
-    return max(at - _EPOCH_MS, 0) << _TAIL_BITS
+    """The lowest key of a millisecond; 0 for what lies before 2020, the last one's after 2089."""
+    return min(max(at - _EPOCH_MS, 0), _LAST_MS) << _TAIL_BITS
 
 
 def instant(key: int) -> Instant:

@@ -187,7 +187,12 @@ class Connection:
 
     def cursor(self, text: str, values: Sequence[Any]) -> Cursor:
         """A query whose rows are fetched a few at a time, until the transaction ends."""
-        return Cursor(self, self._wait(self._cursor(text, values)))
+        if not self._options.pooled:
+            return Cursor(self, self._wait(self._cursor(text, values)))
+        # A prepared statement would stay with a connection of the pooler's, in another node's way.
+        name = f"marketbell_{self.queries}"
+        self.execute(f"declare {name} no scroll cursor for {text}", values)
+        return Cursor(self, _Declared(self._live, name))
 
     def close(self) -> None:
         """Close it; called when no thread uses it any more."""
@@ -288,6 +293,17 @@ class Connection:
             for level, option, value in _ALIVE:
                 peer.setsockopt(level, option, value)
         return connection
+
+
+class _Declared:
+    """A cursor that ends with its transaction, whatever connection that is on."""
+
+    def __init__(self, connection: asyncpg.Connection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+
+    async def fetch(self, count: int) -> Any:
+        return await self._connection.fetch(f"fetch {count} from {self._name}")
 
 
 class Cursor:

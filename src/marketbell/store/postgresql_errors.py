@@ -21,11 +21,15 @@ AGAIN: Final = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.UniqueViolationError,
+    asyncpg.ForeignKeyViolationError,
 )
 """
 Another transaction was in the way; the same one will do when it is run again. Where two make the
-same thing at once, the second finds what the first made.
+same thing at once, the second finds what the first made, or that it has deleted it.
 """
+
+ONCE: Final = (asyncpg.UniqueViolationError, asyncpg.ForeignKeyViolationError)
+"""Those among them that are the transaction's own fault when they come twice."""
 
 DATA_FAULTS: Final = (
     asyncpg.DataError,
@@ -73,6 +77,10 @@ def store_error(error: BaseException) -> StoreError:
         return UnavailableError("The database does not let us in.", said(error))
     if isinstance(error, LOST):
         return UnavailableError("The database cannot be reached.", said(error))
+    if isinstance(error, asyncpg.UndefinedTableError):
+        return UnavailableError(
+            "The database has not this schema's tables, or its role may not use them.", said(error)
+        )
     return UnavailableError("The database failed.", said(error))
 
 

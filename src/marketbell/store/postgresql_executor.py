@@ -17,7 +17,15 @@ from marketbell.store.batch import DataFault, Effect, RefusedError, Work
 from marketbell.store.keys import TimedKeys
 from marketbell.store.postgresql import Connection, PostgresOptions
 from marketbell.store.postgresql_claiming import ClaimWork
-from marketbell.store.postgresql_errors import AGAIN, DATA_FAULTS, LOST, refused, said, store_error
+from marketbell.store.postgresql_errors import (
+    AGAIN,
+    DATA_FAULTS,
+    LOST,
+    ONCE,
+    refused,
+    said,
+    store_error,
+)
 from marketbell.store.postgresql_publishing import Publishing, Verdict, first_answer, rounds
 from marketbell.store.postgresql_recording import AttemptKeys, Recording
 from marketbell.store.postgresql_transaction import PostgresTransaction
@@ -122,9 +130,7 @@ class PostgresExecutor:
             try:
                 return run()
             except AGAIN as error:
-                if isinstance(error, asyncpg.UniqueViolationError) and isinstance(
-                    failed, type(error)
-                ):
+                if isinstance(error, ONCE) and isinstance(failed, type(error)):
                     raise DataFault(str(error)) from error
                 failed = error
             except asyncpg.CheckViolationError as error:

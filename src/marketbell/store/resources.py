@@ -125,6 +125,7 @@ class CoreResource(Resource):
         *,
         now: Instant,
         endpoints_max: int,
+        revision: int | None = None,
         once: Once | None = None,
     ) -> Endpoint | Repeated:
         """See Endpoints.create_endpoint."""
@@ -136,6 +137,7 @@ class CoreResource(Resource):
                 draft,
                 now=now,
                 endpoints_max=endpoints_max,
+                revision=revision,
                 mark=once,
             )
         )

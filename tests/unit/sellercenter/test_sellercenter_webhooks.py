@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from marketbell.control import endpoints
-from marketbell.control.endpoints import EndpointChange
+from marketbell.control.endpoint_change import EndpointChange
 from marketbell.control.tokens import Principal
 from marketbell.marketplace.sellercenter.actions.webhooks import (
     ALIASES,

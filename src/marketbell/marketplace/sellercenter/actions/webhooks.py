@@ -7,7 +7,7 @@ from typing import Final
 
 from marketbell.control import endpoints
 from marketbell.control.directory import dialect_of
-from marketbell.control.endpoints import EndpointChange
+from marketbell.control.endpoint_change import EndpointChange
 from marketbell.control.policy import PREFIX
 from marketbell.control.tokens import Principal
 from marketbell.dialects.sellercenter import SellerCenter

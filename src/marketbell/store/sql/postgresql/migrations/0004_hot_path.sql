@@ -28,19 +28,23 @@ $$;
 
 -- Let lanes fall due at these times, where they would have been later. Each is locked, also one
 -- that stays as it is: whoever empties a lane does so before or after this, and never without
--- having seen what the caller has written.
-create function lower_lanes(lanes_ bigint[], dues_ bigint[]) returns void
+-- having seen what the caller has written. Gives back how many of them there are.
+create function lower_lanes(lanes_ bigint[], dues_ bigint[]) returns bigint
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
+declare
+  found bigint;
 begin
   perform 1 from lane as l where l.endpoint_id = any (lanes_)
     order by l.endpoint_id for no key update;
+  get diagnostics found = row_count;
   update lane as l set next_at = greatest(l.held_until, t.due_at)
   from unnest(lanes_, dues_) as t (endpoint_id, due_at)
   where l.endpoint_id = t.endpoint_id
     and (l.next_at is null or l.next_at > greatest(l.held_until, t.due_at));
+  return found;
 end
 $$;
 
@@ -237,7 +241,9 @@ begin
         where b.state = 'pending' and b.due_at < 4611686018427387904 group by 1) as p;
     end if;
     if lanes is not null then
-      perform lower_lanes(lanes, dues);
+      if lower_lanes(lanes, dues) < cardinality(lanes) then
+        raise foreign_key_violation using message = 'an endpoint was deleted at this moment';
+      end if;
     end if;
   end if;
 
