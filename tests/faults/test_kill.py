@@ -116,6 +116,7 @@ async def kill(times: int, ledger: Ledger, server: Server, up: asyncio.Event) ->
     return starts
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(240)
 async def test_50_kills_lose_nothing(tmp_path: Path, show: Show) -> None:
     ledger = Ledger(1)

@@ -167,6 +167,7 @@ async def play(folder: Path, seed: int, count: int, *, rounds: int, kills: int, 
     assert played.kills >= rounds
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(120)
 async def test_a_replay_survives_kills(tmp_path: Path, show: Show) -> None:
     await play(tmp_path, 1, 1_000, rounds=1, kills=3, show=show)

@@ -103,6 +103,7 @@ async def test_what_does_not_end_within_the_bound_is_broken_off_and_comes_again(
         assert {message for _, message in found} == first | messages
 
 
+@pytest.mark.proof
 async def test_a_stop_under_load_leaves_nothing_unknown_and_answers_what_it_accepted(
     tmp_path: Path,
 ) -> None:
