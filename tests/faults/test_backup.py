@@ -16,7 +16,7 @@ import pytest
 
 from marketbell.clock import SystemClock
 from marketbell.testing import TestReceiver
-from support.ledger import ROUTES, Ledger, attempts_on_record, make_endpoints
+from support.ledger import ROUTES, Ledger, accepted_on_record, make_endpoints
 from support.plane import Plane
 from support.server import Server, running
 
@@ -124,9 +124,8 @@ async def test_what_was_accepted_before_the_backup_is_there_and_goes_on(tmp_path
             await ledger.complete(limit_s=60)
             assert await server.stop() == 0
             await server.start()
-            on_record = await attempts_on_record(server, http, application, endpoints)
-            for pair in ledger.wanted():
-                assert "accepted" in on_record[pair]
+            wanted = ledger.wanted()
+            await accepted_on_record(server, http, application, endpoints, wanted)
             assert set(endpoints) == set(ROUTES)
             assert await server.stop() == 0
     said = server.log.read_text()

@@ -14,7 +14,7 @@ import psycopg
 
 from faults.test_backup import Publishing, accepted, come_to
 from marketbell.testing import TestReceiver
-from support.ledger import Ledger, attempts_on_record, make_endpoints
+from support.ledger import Ledger, accepted_on_record, make_endpoints
 from support.postgres import PostgresServer
 from support.postgres_programs import programs
 from support.server import Server, running
@@ -103,9 +103,8 @@ async def test_what_was_accepted_before_the_dump_is_there_and_goes_on(
             await ledger.complete(limit_s=60)
             assert await server.stop() == 0
             await server.start()
-            on_record = await attempts_on_record(server, http, application, endpoints)
-            for pair in ledger.wanted():
-                assert "accepted" in on_record[pair]
+            wanted = ledger.wanted()
+            await accepted_on_record(server, http, application, endpoints, wanted)
             assert await server.stop() == 0
     postgres.drop_database(f"{database}_restored")
     said = server.log.read_text()

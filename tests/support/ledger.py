@@ -225,6 +225,26 @@ async def attempts_on_record(
     return found
 
 
+async def accepted_on_record(
+    server: Server,
+    http: httpx.AsyncClient,
+    application: str,
+    endpoints: dict[str, str],
+    wanted: set[tuple[str, str]],
+) -> None:
+    """
+    Return once each of these deliveries has an attempt on record that was accepted.
+
+    One that was accepted after the state was kept that the server began with is sent once more.
+    """
+    async with asyncio.timeout(60):
+        while True:
+            on_record = await attempts_on_record(server, http, application, endpoints)
+            if all("accepted" in on_record[pair] for pair in wanted):
+                return
+            await asyncio.sleep(0.1)
+
+
 def table(title: str, rows: Iterable[tuple[str, Any]]) -> list[str]:
     """Lines that show names and figures."""
     shown = [(name, f"{value:,}" if isinstance(value, int) else str(value)) for name, value in rows]
