@@ -38,7 +38,7 @@ from marketbell.control.rekeying import rekeying
 from marketbell.delivery.dispatcher import Dispatcher
 from marketbell.delivery.intake import Intake
 from marketbell.dialects.registry import Registry
-from marketbell.listening import Beside, serve
+from marketbell.listening import Beside, Server, serve
 from marketbell.marketplace.face import Marketplaces
 from marketbell.observe import Observer, configure_logging, open_spans
 from marketbell.portal.pages import routes as portal_routes
@@ -104,31 +104,19 @@ async def running_node(
     UnavailableError or SettingsError before anything is served.
     """
     async with contextlib.AsyncExitStack() as stack:
-        log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
-        observer = Observer(
-            log=log, spans=open_spans(settings.otel_endpoint, os.environ), shared=shared
-        )
-        stack.callback(observer.close)
-        prepare(settings)
-        cluster = await Cluster.join(settings, clock)
-        stack.push_async_callback(cluster.aclose)
-        clock = cluster.clock
-        store = open_store(settings, clock, node_number=cluster.number)
-        stack.push_async_callback(store.aclose)
+        observer = _observe(stack, settings, shared)
+        cluster, store = await _join(stack, settings, clock)
         registry = registry or Registry.load(dialect_options(settings))
         dispatcher = await _deliver(
             stack, settings, cluster, store=store, registry=registry, observer=observer
         )
-        follower = make_follower(settings, clock, store, lambda: cluster.leads)
-        observer.gauge("marketbell_payload_search_lag_seconds", lambda: follower.texts_lag_s)
-        follower.start()
-        stack.push_async_callback(follower.stop)
+        _follow(stack, settings, cluster, store=store, observer=observer)
         rekeyed = await stack.enter_async_context(
             rekeying(store, needed=bool(settings.secrets_keys_old))
         )
         app = create_app(
             settings=settings,
-            clock=clock,
+            clock=cluster.clock,
             store=store,
             intake=intake(dispatcher, store) if intake else dispatcher,
             registry=registry,
@@ -140,22 +128,57 @@ async def running_node(
         )
         app.add(portal_routes(app.services))
         await stack.enter_async_context(_sharing(observer, shared is not None))
-        own, others = listeners[:1], listeners[1:]
-        server, url = await serve(
-            _narrowed(app, settings), settings, port=settings.port, on=next(iter(own), None)
-        )
-        app.services.site.listening(int(url.rpartition(":")[2]))
+        server, url = await _listen(app, settings, listeners[:1])
         _calm_collector()
         node = Node(url, store, dispatcher, observer)
         node.rekeyed = rekeyed
         node.marketplaces = Marketplaces(app.services)
         try:
-            async with _marketplaces(node, app, beside, others):
+            async with _marketplaces(node, app, beside, listeners[1:]):
                 yield node
         finally:
             cluster.leave()
             await server.stop()
             node.close()
+
+
+def _observe(
+    stack: contextlib.AsyncExitStack, settings: Settings, shared: SharedMetrics | None
+) -> Observer:
+    """What logs, counts and traces; closed last."""
+    log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
+    observer = Observer(
+        log=log, spans=open_spans(settings.otel_endpoint, os.environ), shared=shared
+    )
+    stack.callback(observer.close)
+    return observer
+
+
+async def _join(
+    stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock
+) -> tuple[Cluster, AnyStore]:
+    """This node's place among those of its database, and its way to what is kept there."""
+    prepare(settings)
+    cluster = await Cluster.join(settings, clock)
+    stack.push_async_callback(cluster.aclose)
+    store = open_store(settings, cluster.clock, node_number=cluster.number)
+    stack.push_async_callback(store.aclose)
+    return cluster, store
+
+
+def _follow(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    cluster: Cluster,
+    *,
+    store: AnyStore,
+    observer: Observer,
+) -> None:
+    """Keep up what searches and figures stand on, on the node that keeps house for all."""
+    follower = make_follower(settings, cluster.clock, store, lambda: cluster.leads)
+    observer.gauge("marketbell_payload_search_lag_seconds", lambda: follower.texts_lag_s)
+    follower.start()
+    stack.push_async_callback(follower.stop)
 
 
 async def _deliver(
@@ -258,6 +281,16 @@ async def _marketplaces(
         yield
     finally:
         await server.stop()
+
+
+async def _listen(
+    app: Api, settings: Settings, listeners: Sequence[socket.socket]
+) -> tuple[Server, str]:
+    """Serve the API, on the first of these sockets if there is one; the server and its address."""
+    on = next(iter(listeners), None)
+    server, url = await serve(_narrowed(app, settings), settings, port=settings.port, on=on)
+    app.services.site.listening(int(url.rpartition(":")[2]))
+    return server, url
 
 
 def _narrowed(app: Api, settings: Settings) -> Api | Beside:

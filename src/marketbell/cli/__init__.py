@@ -26,6 +26,33 @@ _GROUPS: Final = {
 }
 """The groups over the management API; each has a module of its name."""
 
+_COMMANDS: Final = (
+    ("serve", "serve:serve", "Accept, keep and deliver messages until stopped."),
+    (
+        "demo",
+        "demo:demo",
+        "Deliver every event of both marketplaces to a failing receiver, and judge it.",
+    ),
+    ("migrate", "migrate:migrate", "Bring the database's schema up to date, or make it."),
+    ("doctor", "doctor:doctor", "Say what is not as it should be, and what to do about it."),
+    ("token", "token:token_app", "Tokens for the management API."),
+    ("secrets", "secrets:secrets_app", "The key that endpoints' secrets are sealed with."),
+    *((name, "{0}:{0}_app".format(name.replace("-", "_")), text) for name, text in _GROUPS.items()),
+    ("catalogue", "catalogue:catalogue_app", "What each dialect's events look like."),
+    (
+        "sandbox",
+        "sandbox:sandbox_app",
+        "Both marketplaces, alive, to test a seller's software with.",
+    ),
+    (
+        "completion",
+        "completion:completion",
+        "Print the script by which a shell completes commands.",
+    ),
+    ("version", "version:version", "Print the version."),
+)
+"""All commands: each one's name, the module and function behind it, and what it does."""
+
 
 def build_app() -> App:
     """The application with all commands; none of their modules is imported yet."""
@@ -41,56 +68,9 @@ def build_app() -> App:
         version=marketbell.__version__,
         result_action="return_value",
     )
-    app.command(
-        "marketbell.cli.serve:serve",
-        name="serve",
-        help="Accept, keep and deliver messages until stopped.",
-        help_epilogue=SETTINGS_EPILOGUE,
-    )
-    app.command(
-        "marketbell.cli.demo:demo",
-        name="demo",
-        help="Deliver every event of both marketplaces to a failing receiver, and judge it.",
-    )
-    app.command(
-        "marketbell.cli.migrate:migrate",
-        name="migrate",
-        help="Bring the database's schema up to date, or make it.",
-    )
-    app.command(
-        "marketbell.cli.doctor:doctor",
-        name="doctor",
-        help="Say what is not as it should be, and what to do about it.",
-    )
-    app.command(
-        "marketbell.cli.token:token_app",
-        name="token",
-        help="Tokens for the management API.",
-    )
-    app.command(
-        "marketbell.cli.secrets:secrets_app",
-        name="secrets",
-        help="The key that endpoints' secrets are sealed with.",
-    )
-    for name, text in _GROUPS.items():
-        module = name.replace("-", "_")
-        app.command(f"marketbell.cli.{module}:{module}_app", name=name, help=text)
-    app.command(
-        "marketbell.cli.catalogue:catalogue_app",
-        name="catalogue",
-        help="What each dialect's events look like.",
-    )
-    app.command(
-        "marketbell.cli.sandbox:sandbox_app",
-        name="sandbox",
-        help="Both marketplaces, alive, to test a seller's software with.",
-    )
-    app.command(
-        "marketbell.cli.completion:completion",
-        name="completion",
-        help="Print the script by which a shell completes commands.",
-    )
-    app.command("marketbell.cli.version:version", name="version", help="Print the version.")
+    for name, target, text in _COMMANDS:
+        settings = {"help_epilogue": SETTINGS_EPILOGUE} if name == "serve" else {}
+        app.command(f"marketbell.cli.{target}", name=name, help=text, **settings)
     app.register_install_completion_command(help="Install completion for your shell.")
     return app
 
