@@ -157,7 +157,7 @@ def _observe(
 async def _join(
     stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock
 ) -> tuple[Cluster, AnyStore]:
-    """This node's place among those of its database, and its way to what is kept there."""
+    """The node's place among those of its database, and its way to what is kept there."""
     prepare(settings)
     cluster = await Cluster.join(settings, clock)
     stack.push_async_callback(cluster.aclose)
