@@ -21,6 +21,7 @@ from marketbell.delivery.limits import DispatchLimits
 from marketbell.delivery.plan import Planner
 from marketbell.delivery.resolver import Resolver
 from marketbell.delivery.sender import Sender, SendLimits
+from marketbell.delivery.tenure import Owned
 from marketbell.dialects.registry import Registry
 from marketbell.errors import StaleError
 from marketbell.model import (
@@ -64,8 +65,16 @@ class Plane:
     Leaving drains it, so that another one may be opened on the same file.
     """
 
-    def __init__(self, folder: Path, clock: Clock, knobs: Knobs = AS_A_SERVER) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        knobs: Knobs = AS_A_SERVER,
+        *,
+        owned: Owned | None = None,
+    ) -> None:
         self.path = folder / "marketbell.db"
+        self._owned = owned
         self.clock = clock
         self.knobs = knobs
         self.broken_off = 0
@@ -120,6 +129,7 @@ class Plane:
             lanes=self.lanes,
             clock=clock,
             witness=self.told,
+            owned=self._owned,
             limits=DispatchLimits(
                 lease=knobs.lease, retry_after_max=knobs.retry_after_max, look=knobs.look
             ),
