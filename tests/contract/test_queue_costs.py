@@ -13,12 +13,9 @@ import pytest
 from marketbell import ids
 from marketbell.model import (
     SLOTS,
-    Attempt,
     Claim,
     DeliveryState,
     Message,
-    Outcome,
-    Trigger,
     Verdict,
 )
 from marketbell.store import keys
@@ -30,6 +27,7 @@ from marketbell.store.postgresql_recording import AttemptKeys, Recording
 from marketbell.store.statements import statements
 from marketbell.testing.clock import START as NOW
 from support.postgres import PostgresServer, fresh_database
+from support.values import a_refusal
 
 pytestmark = pytest.mark.alone
 
@@ -193,26 +191,7 @@ class Crowd:
     def results(self, rows: list[Any], state: str) -> dict[str, Any]:
         verdict = Verdict(state=DeliveryState(state), due_at=NOW + 7_000)
         results = [
-            Result(
-                claim=claim,
-                attempt=Attempt(
-                    public_id=ids.new_id(ids.ATTEMPT, NOW),
-                    message_id=claim.message.id,
-                    endpoint_id=claim.endpoint_id,
-                    claim_number=claim.claim_number,
-                    number=1,
-                    trigger=Trigger.SCHEDULED,
-                    outcome=Outcome.REJECTED,
-                    status_code=500,
-                    reason="",
-                    response=b"",
-                    url="",
-                    address="",
-                    started_at=NOW,
-                    duration=1,
-                ),
-                verdict=verdict,
-            )
+            Result(claim=claim, attempt=a_refusal(claim, NOW), verdict=verdict)
             for claim in map(claim_of, rows)
         ]
         return Recording(results, AttemptKeys(self._keys)).values()

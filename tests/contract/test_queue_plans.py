@@ -15,13 +15,10 @@ import pytest
 from marketbell import ids
 from marketbell.model import (
     Application,
-    Attempt,
     Claim,
     DeliveryState,
     Endpoint,
     Message,
-    Outcome,
-    Trigger,
     Verdict,
 )
 from marketbell.store import claiming
@@ -45,6 +42,7 @@ from marketbell.store.sqlite import SqliteTransaction, keep_plans
 from marketbell.store.statements import statements, texts
 from marketbell.store.transaction import Transaction
 from marketbell.testing.clock import START as NOW
+from support.values import a_refusal
 
 pytestmark = pytest.mark.alone
 
@@ -182,27 +180,7 @@ class Crowd:
     def results(self, claims: Sequence[Claim], verdict: Verdict) -> list[Result]:
         """An attempt of each claim with what follows from it."""
         return [
-            Result(
-                claim=claim,
-                attempt=Attempt(
-                    public_id=ids.new_id(ids.ATTEMPT, NOW),
-                    message_id=claim.message.id,
-                    endpoint_id=claim.endpoint_id,
-                    claim_number=claim.claim_number,
-                    number=1,
-                    trigger=Trigger.SCHEDULED,
-                    outcome=Outcome.REJECTED,
-                    status_code=500,
-                    reason="",
-                    response=b"",
-                    url="",
-                    address="",
-                    started_at=NOW,
-                    duration=1,
-                ),
-                verdict=verdict,
-            )
-            for claim in claims
+            Result(claim=claim, attempt=a_refusal(claim, NOW), verdict=verdict) for claim in claims
         ]
 
     def record(self, results: Sequence[Result]) -> None:

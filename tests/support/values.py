@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from marketbell.model import Endpoint, Policy
+from marketbell import ids
+from marketbell.model import Attempt, Claim, Endpoint, Instant, Outcome, Policy, Trigger
 
 _ENDPOINT: Final = Endpoint(
     id=1,
@@ -36,3 +37,23 @@ _ENDPOINT: Final = Endpoint(
 def an_endpoint(**fields: Any) -> Endpoint:
     """An endpoint of which only these fields matter."""
     return msgspec.structs.replace(_ENDPOINT, **fields)
+
+
+def a_refusal(claim: Claim, at: Instant) -> Attempt:
+    """The first attempt of a claim, answered 500 after a millisecond."""
+    return Attempt(
+        public_id=ids.new_id(ids.ATTEMPT, at),
+        message_id=claim.message.id,
+        endpoint_id=claim.endpoint_id,
+        claim_number=claim.claim_number,
+        number=1,
+        trigger=Trigger.SCHEDULED,
+        outcome=Outcome.REJECTED,
+        status_code=500,
+        reason="",
+        response=b"",
+        url="",
+        address="",
+        started_at=at,
+        duration=1,
+    )
