@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 
+import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
+from support.eventually import PATIENCE_S
 from support.postgres import PostgresServer, fresh_database
+from support.postgres_programs import described
 from support.postgres_stores import migrated
+
+
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")  # however slow: an example that takes long is no failure
+
+# What httpx waits for an answer where a test says nothing: five seconds are short on such a machine.
+_patience: httpx.Timeout = inspect.signature(httpx.Client).parameters["timeout"].default
+_patience.connect = _patience.read = _patience.write = _patience.pool = PATIENCE_S
+
+
+def pytest_report_header() -> str:
+    """Which PostgreSQL it is."""
+    return described()
 
 
 @pytest.fixture(scope="session")

@@ -228,6 +228,7 @@ def register_gauges(
 
     observer.gauge("marketbell_oldest_due_seconds", oldest_due)
     observer.gauge("marketbell_in_flight", lambda: dispatcher.in_flight)
+    observer.gauge("marketbell_unrecorded_attempts", lambda: len(dispatcher.recorder))
     observer.gauge("marketbell_sockets", lambda: client.connections - client.idle, state="busy")
     observer.gauge("marketbell_sockets", lambda: client.idle, state="idle")
     observer.gauge("marketbell_waiting_rows", lambda: store.waiting_rows)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Collection
 from typing import Final
 
 import marketbell
 from marketbell.clock import Clock, ClusterClock, SystemClock
 from marketbell.delivery.dispatcher import Dispatcher
+from marketbell.delivery.fitness import Fitness, Work
 from marketbell.delivery.hints import Hints, read
 from marketbell.delivery.lookout import Lookout
 from marketbell.delivery.membership import Membership, Terms
@@ -49,7 +51,10 @@ class Cluster:
         self._made = made
         self._real = clock if isinstance(clock, ClusterClock) else SystemClock()
         if not nodes.alone:
-            self.tenure = Tenure(self._real.monotonic, made.id)
+            # One statement may take long; only what fails beyond that says something of the node.
+            bound = max(settings.node_lease, settings.db_statement_timeout)
+            fitness = Fitness(self._real.monotonic, bound / 1000)
+            self.tenure = Tenure(self._real.monotonic, made.id, fitness)
         self.hints = Hints(nodes.tell, lambda: self.node_id)
         self._membership: Membership | None = None
         self._lookout: Lookout | None = None
@@ -105,6 +110,7 @@ class Cluster:
         own = self.clock
         observer.gauge("marketbell_nodes", lambda: self._alive)
         observer.gauge("marketbell_slots_owned", lambda: len(self.tenure.slots))
+        observer.gauge("marketbell_node_unfit", lambda: not self.tenure.fitness.fit)
         observer.gauge("marketbell_clock_skew_seconds", lambda: self._skew() / 1000)
         if not isinstance(store, PostgresStore):
             return
@@ -121,9 +127,7 @@ class Cluster:
                 claim_lease=settings.lease,
             ),
             monotonic=self._real.monotonic,
-            lose_claims=lambda slots: store.lose_claims(
-                slots, now=own.now(), lost_max=settings.lost_claims_max
-            ),
+            lose_claims=lambda slots: self._lose_claims(store, slots),
             skew=self._skew,
             on_time=own.sync if isinstance(own, ClusterClock) else None,
             on_number=store.renumber,
@@ -169,6 +173,11 @@ class Cluster:
     @property
     def _alive(self) -> int:
         return 1 if self._membership is None else len(self._membership.alive)
+
+    async def _lose_claims(self, store: PostgresStore, slots: Collection[int]) -> int:
+        lost_max = self._settings.lost_claims_max
+        with self.tenure.fitness.asking(Work.SLOTS):
+            return await store.lose_claims(slots, now=self.clock.now(), lost_max=lost_max)
 
     def _skew(self) -> int:
         return self.clock.skew if isinstance(self.clock, ClusterClock) else 0

@@ -95,6 +95,10 @@ METRICS: Final[Mapping[str, Metric]] = {
         ),
         Metric("marketbell_in_flight", "gauge", (), "Attempts in flight."),
         Metric(
+            "marketbell_unrecorded_attempts", "gauge", (),
+            "Attempts that have ended and are not on disk yet.",
+        ),
+        Metric(
             "marketbell_sockets", "gauge", ("state",),
             "Connections to receivers: busy with a request, or idle and kept.",
             known=("busy", "idle"),
@@ -136,6 +140,10 @@ METRICS: Final[Mapping[str, Metric]] = {
         Metric(
             "marketbell_slots_owned", "gauge", (),
             "Slots that this node serves; of all nodes together 1024.",
+        ),
+        Metric(
+            "marketbell_node_unfit", "gauge", (),
+            "1 while what this node asks of the database for its slots gets no answer.",
         ),
         Metric(
             "marketbell_clock_skew_seconds", "gauge", (),

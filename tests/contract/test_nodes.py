@@ -41,7 +41,7 @@ async def opened(migrated_url: str) -> AsyncIterator[Callable[..., PostgresNodes
 
 
 async def seen_by(nodes: Nodes, node_id: int, *, leaving: bool = False) -> Seen:
-    return await nodes.beat(node_id, leaving=leaving, skew=0)
+    return await nodes.beat(node_id, leaving=leaving, fit=True, skew=0)
 
 
 def owners(seen: Seen) -> set[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,9 +19,9 @@ from marketbell.model import (
     Verdict,
 )
 from marketbell.store import keys
-from marketbell.store.base import Birth, Idempotency, Publication, Result
+from marketbell.store.base import Birth, ClaimRequest, Idempotency, Publication, Result
 from marketbell.store.keys import TimedKeys
-from marketbell.store.postgresql_claiming import bits_of
+from marketbell.store.postgresql_claiming import wanted
 from marketbell.store.postgresql_publishing import Publishing
 from marketbell.store.postgresql_recording import AttemptKeys, Recording
 from marketbell.store.statements import statements
@@ -135,27 +135,26 @@ class Crowd:
 
     # -- what is asked --------------------------------------------------------------------
 
-    def look(self, slots: set[int] | None = None) -> dict[str, Any]:
-        return {
-            "now": NOW,
-            "leases_now": NOW,
-            "owned": None if slots is None else bits_of(slots),
-            "limit": 200,
-            "lost_limit": 500,
-        }
-
-    def claim(self, lanes: list[int], *, limit: int = 1_000, room: int = 1_000) -> dict[str, Any]:
-        return {
-            "now": NOW,
-            "lease_until": NOW + LEASE,
-            "limit": limit,
-            "bytes": 1_000_000,
-            "second_look": NOW + 1_000,
-            "lanes": lanes,
-            "rooms": [room for _ in lanes],
-            "node": None,
-            "owned": None,
-        }
+    def claim(
+        self,
+        lanes: Sequence[int] = (),
+        *,
+        limit: int = 1_000,
+        room: int = 1_000,
+        rooms: Mapping[int, int] | None = None,
+        slots: Collection[int] | None = None,
+    ) -> dict[str, Any]:
+        request = ClaimRequest(
+            now=NOW,
+            lease_until=NOW + LEASE,
+            limit=limit,
+            bytes_max=1_000_000,
+            lanes=list(lanes),
+            rooms=rooms or {},
+            new_room=room,
+            slots=None if slots is None else frozenset(slots),
+        )
+        return wanted(request)
 
     def publications(self, *, key: bytes | None = None, lease: int = 0) -> dict[str, Any]:
         births = tuple(
@@ -267,17 +266,23 @@ def compare(pair: list[Crowd], ask: Callable[[Crowd], tuple[str, dict[str, Any]]
 
 
 @pytest.mark.parametrize("slots", [None, set(range(0, SLOTS, 3))], ids=["all", "a third"])
-def test_a_look_with_nothing_due_is_a_few_blocks(pair: list[Crowd], slots: set[int] | None) -> None:
-    assert compare(pair, lambda crowd: ("due_lanes", crowd.look(slots))) < 60
+def test_a_claim_with_nothing_due_is_a_few_blocks(
+    pair: list[Crowd], slots: set[int] | None
+) -> None:
+    assert compare(pair, lambda crowd: ("claim", crowd.claim(slots=slots))) < 60
 
 
-def test_a_look_behind_others_who_are_late_is_bounded(pair: list[Crowd]) -> None:
+def test_a_claim_behind_others_who_are_late_is_bounded(pair: list[Crowd]) -> None:
     """All lanes are due, and those of this node's slot later than all others."""
     _small, large = pair
     large.execute(f"update lane set next_at = {NOW - 1_000} - slot")
-    assert large.cost("due_lanes", large.look({0, 1})) < 2_000
-    lanes = large.ask("due_lanes", large.look({0, 1}))[0][0]
-    assert all(lane % SLOTS in {0, 1} for lane in lanes)
+    large.execute("savepoint late")
+    assert large.cost("claim", large.claim(slots={0, 1}, room=0)) < 2_000
+    large.execute("rollback to late")
+    *_, last = large.ask("claim", large.claim(slots={0, 1}, room=0))
+    backlog = last[-3]
+    assert backlog
+    assert all(lane % SLOTS in {0, 1} for lane in backlog)
 
 
 def test_a_claim_from_one_lane_with_the_whole_backlog_costs_as_much_as_it_takes(
@@ -293,6 +298,17 @@ def test_a_claim_over_many_lanes_costs_as_much_as_it_takes(pair: list[Crowd]) ->
     for crowd in pair:
         crowd.make_due(400)
     compare(pair, lambda crowd: ("claim", crowd.claim(list(range(2, 202)), limit=100, room=1)))
+
+
+def test_a_claim_by_the_lanes_own_times_costs_as_much_as_it_takes(pair: list[Crowd]) -> None:
+    """With the rooms of as many lanes as a node may have claims of."""
+    rooms = dict.fromkeys(range(1, 4_097), 1)
+    for crowd in pair:
+        crowd.make_due(150)
+    compare(pair, lambda crowd: ("claim", crowd.claim(limit=100, room=1, rooms=rooms)))
+    for crowd in pair:
+        *rows, _last = crowd.ask("claim", crowd.claim(limit=100, room=1, rooms=rooms))
+        assert len(rows) == 100
 
 
 @pytest.mark.parametrize("lease", [0, LEASE], ids=["pending", "claimed"])

@@ -182,7 +182,7 @@ async def test_a_rotation_to_the_current_secret_changes_nothing(store: Store, sc
 
 async def test_a_repeated_rotation_happens_once(store: Store, scene: Scene) -> None:
     application, endpoint = await scene.seller()
-    mark = Once(Idempotency(key=b"k" * 16, body=b"b" * 16, auto=True), lambda _made: b"")
+    mark = Once(Idempotency(key=b"k" * 16, body=b"b" * 16, auto=True), lambda _made: b"whsec_1")
 
     async def rotate(secret: bytes, once: Once | None) -> Repeated | None:
         return await store.rotate_secret(
@@ -197,9 +197,29 @@ async def test_a_repeated_rotation_happens_once(store: Store, scene: Scene) -> N
 
     assert await rotate(b"1" * 32, mark) is None
     await rotate(b"2" * 32, None)
-    assert await rotate(b"1" * 32, mark) == Repeated(b"")
+    assert await rotate(b"1" * 32, mark) == Repeated(b"whsec_1")
     found = await store.endpoint(application.id, endpoint.public_id)
     assert found.secrets[0].secret == b"2" * 32
+
+
+async def test_the_answer_to_a_rotation_is_ciphertext_in_the_file(
+    store: Store, scene: Scene, database_file: Path
+) -> None:
+    application, endpoint = await scene.seller()
+    shown = b"whsec_must-not-be-on-disk"
+    mark = Once(Idempotency(key=b"k" * 16, body=b"b" * 16, auto=True), lambda _made: shown)
+    for repeated in (None, Repeated(shown)):
+        made = await store.rotate_secret(
+            application.id,
+            endpoint.public_id,
+            SigningKey(kind="v1", secret=b"1" * 32),
+            overlap_until=START,
+            secrets_max=2,
+            now=START,
+            once=mark,
+        )
+        assert made == repeated
+    assert shown not in bytes_on_disk(database_file)
 
 
 # -- another key ------------------------------------------------------------------------------

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from marketbell.model import DeliveryState, Endpoint, Instant, Outcome
+from marketbell.model import DeliveryState, Endpoint, Instant, Outcome, Verdict
 from marketbell.store.base import (
     Ages,
     AttemptFigures,
     EndpointFigures,
     MessageFilter,
     Page,
+    Result,
     Store,
 )
+from marketbell.store.operational_plane import HIDDEN, HIDDEN_UID
 from marketbell.testing.clock import START
-from marketbell.testing.stores import Scene
+from marketbell.testing.stores import ORGANIZATION, Scene
 from support.history import publish_all, record_all
 from support.opened import after_a_crash, opened
 
@@ -81,6 +83,42 @@ async def live_through_all(scene: Scene) -> Endpoint:
     await store.expunge_payload(application.id, expunged.public_id, now=scene.now)
     await scene.publish(application, endpoint, lease=60_000)
     return endpoint
+
+
+async def test_last_failures_in_one_batch_are_each_counted_and_told_of_once(
+    store: Store, scene: Scene
+) -> None:
+    hidden = await scene.application(HIDDEN + ORGANIZATION, uid=HIDDEN_UID)
+    await scene.endpoint(hidden)
+    application, endpoint = await scene.seller()
+    other = await scene.endpoint(application)
+    await store.drop_notices(await store.notices(100))
+    claims = [
+        *(await scene.publish(application, endpoint, other, lease=60_000)).claims,
+        *(await scene.publish(application, endpoint, lease=60_000)).claims,
+    ]
+    revived = await scene.deliver(application, endpoint)
+    await store.resend(application.id, revived.public_id, endpoint.public_id, now=scene.now)
+    claims += await scene.claim()
+    stale = (await scene.publish(application, other, lease=1_000)).claims[0]
+    scene.pass_time(2_000)
+    assert len(await scene.claim()) == 1  # the stale one is another's now
+    verdict = Verdict(state=DeliveryState.FAILED)
+    results = [
+        Result(claim=claim, attempt=scene.attempt(claim, 500), verdict=verdict)
+        for claim in (*claims, stale, claims[0])
+    ]
+    await store.record([*results, results[1]])
+    for one in (endpoint, other):
+        assert await figures(store, one) == await counted(store, one)
+    assert await figures(store, endpoint) == EndpointFigures(
+        delivered=1, pending=0, sending=0, failed=2, cancelled=0
+    )
+    assert await figures(store, other) == EndpointFigures(
+        delivered=0, pending=0, sending=1, failed=1, cancelled=0
+    )
+    told = [one.notice.attempt for one in await store.notices(100)]
+    assert told == [one.attempt.public_id for one in results[: len(claims)]]
 
 
 async def test_the_figures_are_those_of_the_deliveries(store: Store, scene: Scene) -> None:

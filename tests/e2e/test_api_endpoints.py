@@ -211,6 +211,9 @@ def test_a_repeated_rotation_happens_once(api: httpx.Client, app: str) -> None:
     first = made(api.post(f"{path}/rotate", json={}, headers=once), 200)
     assert made(api.post(f"{path}/rotate/", json={}, headers=once), 200) == first
     assert api.get(path).json() == first
+    later = made(api.post(f"{path}/rotate", json={}), 200)
+    assert made(api.post(f"{path}/rotate", json={}, headers=once), 200) == first != later
+    assert api.get(path).json() == later
     other = api.post(f"{path}/rotate", json={"gracePeriodSeconds": 5}, headers=once)
     assert other.status_code == 409
 

@@ -7,33 +7,42 @@ from typing import Final
 
 import pytest
 
-from support.nodes import OpenPlane, opener, postgres_opener
+from support.nodes import NewServer, OpenPlane, opener, postgres_opener, servers
 
-_SQLITE_ALONE: Final = {"test_hostile_receivers"}
-"""They count the sockets of this process, to which connections to a database would add."""
 _LONG: Final = {"test_long_outage"}
 """Half a minute on PostgreSQL."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests that open a data plane run on both databases, as `[sqlite]` and `[postgresql]`."""
-    if "open_plane" in metafunc.fixturenames:
-        alone = metafunc.module.__name__.rpartition(".")[2] in _SQLITE_ALONE
-        databases = ["sqlite"] if alone else ["sqlite", "postgresql"]
+    """Tests that ask for a database, or for what runs on one, run on both: `[sqlite]`, `[postgresql]`."""
+    if "database" in metafunc.fixturenames:
         waits = metafunc.module.__name__.rpartition(".")[2] in _LONG
         metafunc.parametrize(
-            "open_plane",
+            "database",
             [
                 pytest.param(name, marks=pytest.mark.proof if waits and name != "sqlite" else ())
-                for name in databases
+                for name in ("sqlite", "postgresql")
             ],
             indirect=True,
         )
 
 
 @pytest.fixture
-def open_plane(request: pytest.FixtureRequest, tmp_path: Path) -> OpenPlane:
-    """Makes the data plane of one node on a database of the test's own, for `async with`."""
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a database of the test's own is: a file that is yet to be made, or one that has the schema."""
     if request.param == "sqlite":
-        return opener(tmp_path)
-    return postgres_opener(request.getfixturevalue("migrated_url"))
+        return f"sqlite:///{tmp_path}/marketbell.db"
+    url: str = request.getfixturevalue("migrated_url")
+    return url
+
+
+@pytest.fixture
+def open_plane(database: str, tmp_path: Path) -> OpenPlane:
+    """Makes the data plane of one node on a database of the test's own, for `async with`."""
+    return opener(tmp_path) if database.startswith("sqlite") else postgres_opener(database)
+
+
+@pytest.fixture
+def new_server(database: str, tmp_path: Path) -> NewServer:
+    """Makes a real server on a database of the test's own; its arguments are settings."""
+    return servers(database, tmp_path)

@@ -14,7 +14,9 @@ import msgspec
 import pytest
 
 from marketbell.testing import TestReceiver
-from support.ledger import Ledger, Show, make_endpoints, shower
+from support.door import Door
+from support.kills import Kill, Told, held_in_file, told
+from support.ledger import Ledger, Show, attempts_on_record, make_endpoints, shower
 from support.server import Server, running
 from support.verdict import Evidence, evidence, judge
 
@@ -45,9 +47,10 @@ async def publish(
         await asyncio.sleep(ledger.chance.random() * 0.004)
 
 
-class Starts(msgspec.Struct):
-    """How often it was started, and how."""
+class Lives(msgspec.Struct):
+    """How often it was started and killed, and how."""
 
+    kills: list[Kill]
     seconds: list[float]
     """Of each start-up."""
     broken_off: int
@@ -56,13 +59,14 @@ class Starts(msgspec.Struct):
     def rows(self) -> list[tuple[str, object]]:
         """What the ledger shows of it."""
         return [
+            ("kills", len(self.kills)),
             ("  of them while starting", self.broken_off),
             ("start-up, median s", f"{statistics.median(self.seconds):.2f}"),
             ("start-up, longest s", f"{max(self.seconds):.2f}"),
         ]
 
 
-async def play(folder: Path, kills: int, ledger: Ledger) -> tuple[Evidence, Starts]:
+async def play(folder: Path, kills: int, ledger: Ledger) -> tuple[Evidence, Lives]:
     """Kill so many times under load, and let it drain."""
     server = Server(folder, MARKETBELL_BREAKER_FAILURES="10000")
     up = asyncio.Event()
@@ -76,7 +80,7 @@ async def play(folder: Path, kills: int, ledger: Ledger) -> tuple[Evidence, Star
             asyncio.create_task(publish(ledger, http, server, application, up))
             for _ in range(WORKERS)
         ]
-        starts = await kill(kills, ledger, server, up)
+        lives = await kill(kills, ledger, server, http, up)
         for worker in workers:
             worker.cancel()
         for end in await asyncio.gather(*workers, return_exceptions=True):
@@ -92,36 +96,54 @@ async def play(folder: Path, kills: int, ledger: Ledger) -> tuple[Evidence, Star
         assert await server.stop() == 0
         await server.start()
         found = await evidence(server, http, application, endpoints, took_s=took, drained_s=drained)
-        return found, starts
+        return found, lives
 
 
-async def kill(times: int, ledger: Ledger, server: Server, up: asyncio.Event) -> Starts:
+async def kill(
+    times: int, ledger: Ledger, server: Server, http: httpx.AsyncClient, up: asyncio.Event
+) -> Lives:
     """Kill and start again so many times."""
     chance = random.Random(ledger.seed)
-    starts = Starts([], 0)
+    lives = Lives([], [], 0)
     for _ in range(times):
         # Now and then it lives long enough for a request to time out.
         await asyncio.sleep(chance.uniform(0.02, 2.5 if chance.random() < 0.1 else 0.5))
+        said = await told(server, http)
+        await asyncio.sleep(chance.uniform(0, 0.02))
         up.clear()
-        await server.kill()
-        ledger.killed()
+        lives.kills.append(await killed(server, said))
         while chance.random() < 0.1:
+            said = Told(time.monotonic())
             await server.spawn()
             await asyncio.sleep(chance.uniform(0, 0.8))
-            await server.kill()
-            ledger.killed()
-            starts.broken_off += 1
-        starts.seconds.append(await server.start())
+            lives.kills.append(await killed(server, said))
+            lives.broken_off += 1
+        lives.seconds.append(await server.start())
         up.set()
-    return starts
+    return lives
+
+
+async def killed(server: Server, said: Told) -> Kill:
+    """Kill it, and see what it held."""
+    await server.kill()
+    held = await asyncio.to_thread(held_in_file, server.path)
+    return Kill(said, time.monotonic(), held)
+
+
+def settle(ledger: Ledger, found: Evidence, lives: Lives, show: Show) -> None:
+    """The verdict, and that every claim that was lost is on record, once."""
+    judge(ledger, lives.kills, found, show, lives.rows())
+    held = {claim for kill in lives.kills for claim in kill.held}
+    outcomes = [outcome for one in found.on_record.values() for outcome in one]
+    assert outcomes.count("unknown") == len(held)
 
 
 @pytest.mark.proof
 @pytest.mark.timeout(240)
 async def test_50_kills_lose_nothing(tmp_path: Path, show: Show) -> None:
     ledger = Ledger(1)
-    found, starts = await play(tmp_path, 50, ledger)
-    judge(ledger, found, show, starts.rows())
+    found, lives = await play(tmp_path, 50, ledger)
+    settle(ledger, found, lives, show)
 
 
 @pytest.mark.kill
@@ -129,5 +151,5 @@ async def test_50_kills_lose_nothing(tmp_path: Path, show: Show) -> None:
 @pytest.mark.parametrize("seed", range(2, 12))
 async def test_1000_kills_lose_nothing(tmp_path: Path, seed: int, show: Show) -> None:
     ledger = Ledger(seed)
-    found, starts = await play(tmp_path, 100, ledger)
-    judge(ledger, found, show, starts.rows())
+    found, lives = await play(tmp_path, 100, ledger)
+    settle(ledger, found, lives, show)

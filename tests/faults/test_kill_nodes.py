@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ import pytest
 
 from marketbell.testing import TestReceiver
 from support.cluster import Cluster, cluster
+from support.kills import Kill, Told, held_by_nodes, told
 from support.ledger import Ledger, Show, make_endpoints, shower
 from support.outages import template
 from support.postgres import PostgresServer
@@ -26,8 +27,6 @@ pytestmark = pytest.mark.alone
 NODES: Final = 3
 WORKERS: Final = 8
 SCHEDULE: Final = "100ms 200ms 500ms " + "1s " * 60
-JUST_NOW_S: Final = 1.0
-"""So old an answer may be when it is recorded, where three servers and a database begin anew at once."""
 LEASE_S: Final = 2.5
 SETTINGS: Final = {
     "MARKETBELL_BREAKER_FAILURES": "10000",
@@ -59,14 +58,32 @@ def server() -> Iterator[PostgresServer]:
 class Play:
     """Publishers that come to any node that serves, and somebody who kills."""
 
-    def __init__(self, ledger: Ledger, nodes: Cluster, database: PostgresServer) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        nodes: Cluster,
+        http: httpx.AsyncClient,
+        database: PostgresServer,
+        name: str,
+    ) -> None:
         self.ledger = ledger
         self.faults: Counter[str] = Counter()
+        self.kills: list[Kill] = []
+        """Of nodes; one that is frozen for longer than its lease is as good as dead to the others."""
         self._nodes = nodes
+        self._http = http
         self._database = database
+        self._name = name
         self._chance = random.Random(ledger.seed)
         self._serving = set(range(NODES))
         self._away: set[asyncio.Task[None]] = set()
+
+    def rows(self) -> list[tuple[str, object]]:
+        """What the ledger shows of what was killed."""
+        return [
+            ("kills", self.faults.total()),
+            *((f"  of {name}", count) for name, count in self.faults.items()),
+        ]
 
     # -- publishers ---------------------------------------------------------------------
 
@@ -109,30 +126,44 @@ class Play:
     async def _do(self, what: str) -> None:
         if what == "a node":
             (number,) = await self._some(1)
-            await self._nodes.kill(number)
-            self.ledger.killed()
+            await self._end([number], self._nodes.kill)
             # Now and then it stays away until the others have taken over.
             late_s = LEASE_S + 1 if self._chance.random() < 0.15 else 0.0
             self._later(self._start(number, late_s))
         elif what == "all nodes":
             numbers = await self._some(NODES)
-            await asyncio.gather(*(self._nodes.kill(number) for number in numbers))
-            self.ledger.killed()
+            await self._end(numbers, self._nodes.kill)
             await asyncio.gather(*(self._start(number, 0.0) for number in numbers))
         elif what == "freeze":
             (number,) = await self._some(1)
-            self._nodes.freeze(number)
-            self.ledger.killed()
+            await self._end([number], self._freeze)
             self._later(self._thaw(number))
         else:
-            # What it has committed, it has: nothing that it is told of may be forgotten.
-            self.ledger.killed()
+            # What it has committed, it has: that it was away explains nothing that is sent again.
             if what == "database":
                 await asyncio.to_thread(self._database.stop, "immediate")
             else:
                 await asyncio.to_thread(self._database.kill)
             await asyncio.sleep(self._chance.uniform(0, 0.5))
             await asyncio.to_thread(self._database.start)
+
+    async def _end(self, numbers: list[int], end: Callable[[int], Awaitable[None]]) -> None:
+        """End these nodes at once, each soon after it was asked; and see what each held."""
+        nodes = self._nodes.nodes
+        said: list[Told] = await asyncio.gather(
+            *(told(nodes[number], self._http) for number in numbers)
+        )
+        await asyncio.sleep(self._chance.uniform(0, 0.02))
+        await asyncio.gather(*(end(number) for number in numbers))
+        held = await asyncio.to_thread(held_by_nodes, self._database, self._name)
+        now = time.monotonic()
+        self.kills += [
+            Kill(one, now, held.get(nodes[number].path.parent.name, frozenset()))
+            for number, one in zip(numbers, said, strict=True)
+        ]
+
+    async def _freeze(self, number: int) -> None:
+        self._nodes.freeze(number)
 
     async def _some(self, count: int) -> list[int]:
         """Nodes that serve, taken out; waits until there are so many."""
@@ -166,19 +197,19 @@ class Play:
 
 async def play(
     folder: Path, database: PostgresServer, kills: int, ledger: Ledger
-) -> tuple[Evidence, list[tuple[str, object]]]:
+) -> tuple[Evidence, Play]:
     """Kill so many times under load, and let it drain."""
     begun = time.monotonic()
-    url = database.url(await asyncio.to_thread(template, database))
+    name = await asyncio.to_thread(template, database)
     async with (
         TestReceiver(ledger) as receiver,
-        cluster(url, folder, NODES, **SETTINGS) as (nodes, http),
+        cluster(database.url(name), folder, NODES, **SETTINGS) as (nodes, http),
         httpx.AsyncClient(timeout=3.0, trust_env=False) as publishers,
     ):
         application, endpoints = await make_endpoints(
             nodes.nodes[0], http, receiver.url, retry_schedule=SCHEDULE.strip(), timeout="1s"
         )
-        acts = Play(ledger, nodes, database)
+        acts = Play(ledger, nodes, http, database, name)
         workers = [
             asyncio.create_task(acts.publish(publishers, application)) for _ in range(WORKERS)
         ]
@@ -201,7 +232,7 @@ async def play(
         found = await evidence(
             nodes.nodes[0], http, application, endpoints, took_s=took, drained_s=drained
         )
-        return found, [(f"  of {name}", count) for name, count in acts.faults.items()]
+        return found, acts
 
 
 @pytest.mark.proof
@@ -209,9 +240,9 @@ async def play(
 async def test_kills_of_nodes_and_database_lose_nothing(
     tmp_path: Path, server: PostgresServer, show: Show
 ) -> None:
-    ledger = Ledger(1, just_now_s=JUST_NOW_S)
-    found, about = await play(tmp_path, server, 30, ledger)
-    judge(ledger, found, show, about, name="nodes' kill ledger")
+    ledger = Ledger(1)
+    found, acts = await play(tmp_path, server, 30, ledger)
+    judge(ledger, acts.kills, found, show, acts.rows(), name="nodes' kill ledger")
 
 
 @pytest.mark.kill
@@ -220,6 +251,6 @@ async def test_kills_of_nodes_and_database_lose_nothing(
 async def test_1000_kills_of_nodes_and_database_lose_nothing(
     tmp_path: Path, server: PostgresServer, seed: int, show: Show
 ) -> None:
-    ledger = Ledger(seed, just_now_s=JUST_NOW_S)
-    found, about = await play(tmp_path, server, 100, ledger)
-    judge(ledger, found, show, about, name="nodes' kill ledger")
+    ledger = Ledger(seed)
+    found, acts = await play(tmp_path, server, 100, ledger)
+    judge(ledger, acts.kills, found, show, acts.rows(), name="nodes' kill ledger")

@@ -20,7 +20,7 @@ from support.server import Server
 
 ENDPOINTS: Final = 16
 LIMIT_S: Final = 60.0
-SETTINGS: Final = {"MARKETBELL_NODE_LEASE": "2s", "MARKETBELL_NODE_HEARTBEAT": "200ms"}
+SETTINGS: Final = {"MARKETBELL_NODE_LEASE": "4s", "MARKETBELL_NODE_HEARTBEAT": "200ms"}
 
 
 class Shop:

@@ -53,7 +53,7 @@ class Lair:
 
     async def deserted(self) -> None:
         """Return once no connection is open."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while self.open:
                 self._changed.clear()
                 await self._changed.wait()

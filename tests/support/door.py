@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from marketbell.testing import OK, Answer, Received
+from support.eventually import PATIENCE_S
 
 
 class Door:
@@ -22,7 +23,7 @@ class Door:
 
     async def wait_for(self, count: int) -> None:
         """Return once so many requests stand before it."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             for _ in range(count):
                 await self._came.acquire()
 

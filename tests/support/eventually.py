@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+PATIENCE_S: Final = 60.0
+"""How long anything may take that must happen, on a machine that stands still now and then."""
 _LOOK_S: Final = 0.01
 
 
-async def eventually(holds: Callable[[], bool], *, limit_s: float = 60.0) -> None:
+async def eventually(holds: Callable[[], bool], *, limit_s: float = PATIENCE_S) -> None:
     """Return once it is so; TimeoutError if that takes longer."""
     async with asyncio.timeout(limit_s):
         while True:

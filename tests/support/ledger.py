@@ -26,12 +26,9 @@ ROUTES: Final = {
 """The endpoints, by the path of their receiver, and the event types that they want."""
 
 EVENT_TYPES: Final = ("order.created", "part.changed", "stock.counted")
-JUST_NOW_S: Final = 0.3
-"""An answer this young may not have been recorded when the server was killed, if no one says otherwise."""
-_UNREAD_S: Final = 0.3
-"""How long after a kill the receiver may come to read what was sent before it."""
-_OPEN_S: Final = 2.0
-"""How long a request that gets no answer is under way at most."""
+
+Pair: TypeAlias = tuple[str, str]
+"""A delivery: the endpoint's route, and the message's id."""
 
 _ERROR: Final = Answer(status=500)
 
@@ -62,26 +59,17 @@ class Ledger:
     at all. The publisher repeats each request with its idempotency key until it is answered.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        *,
-        errors: float = 0.03,
-        hangs: float = 0.002,
-        just_now_s: float = JUST_NOW_S,
-    ) -> None:
+    def __init__(self, seed: int, *, errors: float = 0.03, hangs: float = 0.002) -> None:
         self.seed = seed
-        self.just_now_s = just_now_s
         self.chance = random.Random(seed)
         self.errors = errors
         self.hangs = hangs
         self.well = False
         """Whether the receiver answers everything with 200 from now on."""
-        self.seen: dict[tuple[str, str], list[Request]] = defaultdict(list)
+        self.seen: dict[Pair, list[Request]] = defaultdict(list)
         """Requests by endpoint and message."""
         self.published: dict[str, Published] = {}
         """By idempotency key."""
-        self.kills: list[float] = []
         self._changed = asyncio.Event()
 
     # -- the receiver -------------------------------------------------------------------
@@ -135,16 +123,7 @@ class Ledger:
 
     # -- what it comes to ---------------------------------------------------------------
 
-    def killed(self) -> None:
-        """The server was killed just now."""
-        self.kills.append(time.monotonic())
-
-    def under_way(self) -> list[int]:
-        """How many requests were under way at each kill, or answered just before."""
-        every = [one for requests in self.seen.values() for one in requests]
-        return [sum(self._at_risk(one, kill) for one in every) for kill in self.kills]
-
-    def wanted(self) -> set[tuple[str, str]]:
+    def wanted(self) -> set[Pair]:
         """Every endpoint and message that must have met, by what publishers were told."""
         return {
             (route, message_id)
@@ -154,7 +133,7 @@ class Ledger:
             if event_types is None or one.event_type in event_types
         }
 
-    def missing(self) -> set[tuple[str, str]]:
+    def missing(self) -> set[Pair]:
         """Those of them that have not."""
         return {
             pair for pair in self.wanted() if not any(one.good for one in self.seen.get(pair, ()))
@@ -173,7 +152,7 @@ class Ledger:
             raise AssertionError(f"{len(missing)} are missing: {sorted(missing)[:5]}") from None
         return time.monotonic() - begun
 
-    def doubles(self) -> list[tuple[tuple[str, str], Request, Request]]:
+    def doubles(self) -> list[tuple[Pair, Request, Request]]:
         """Requests that followed one which was answered with 200."""
         return [
             (pair, one, after)
@@ -181,15 +160,6 @@ class Ledger:
             for one, after in itertools.pairwise(requests)
             if one.good
         ]
-
-    def excused(self, before: Request, after: Request) -> bool:
-        """Whether a kill came between two requests while the first was under way, or just answered."""
-        return any(self._at_risk(before, kill) and kill < after.came for kill in self.kills)
-
-    def _at_risk(self, one: Request, kill: float) -> bool:
-        """Whether the kill may have kept the server from recording what became of a request."""
-        end = one.came + _OPEN_S if one.answered is None else one.answered + self.just_now_s
-        return one.came - _UNREAD_S <= kill <= end
 
 
 async def make_endpoints(
@@ -215,9 +185,9 @@ async def make_endpoints(
 
 async def attempts_on_record(
     server: Server, http: httpx.AsyncClient, application: str, endpoints: dict[str, str]
-) -> dict[tuple[str, str], list[str]]:
+) -> dict[Pair, list[str]]:
     """The outcomes of all attempts that the server tells of, by route and message."""
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    found: dict[Pair, list[str]] = defaultdict(list)
     for route, endpoint in endpoints.items():
         path = f"/app/{application}/attempt/endpoint/{endpoint}"
         async for one in server.listed(http, path, with_content="false"):
@@ -230,7 +200,7 @@ async def accepted_on_record(
     http: httpx.AsyncClient,
     application: str,
     endpoints: dict[str, str],
-    wanted: set[tuple[str, str]],
+    wanted: set[Pair],
 ) -> None:
     """
     Return once each of these deliveries has an attempt on record that was accepted.

@@ -18,7 +18,7 @@ from support.postgres import PostgresServer
 from support.postgres_programs import OWNER, SUPERUSER, account, own_folder
 from support.watchdog import Watchdog
 
-_WAIT_S: Final = 20.0
+_WAIT_S: Final = 60.0
 _LOOK_S: Final = 0.005
 _CONFIGURATION: Final = """
 [databases]
@@ -145,7 +145,7 @@ class PgBouncer:
             return False
         with (
             contextlib.suppress(ConnectionError),
-            socket.create_connection(("127.0.0.1", self.port), timeout=1.0),
+            socket.create_connection(("127.0.0.1", self.port), timeout=_WAIT_S),
         ):
             return True
         return False

@@ -48,6 +48,7 @@ from marketbell.store.sqlite import SqliteOptions
 from marketbell.store.sqlite_store import SqliteStore
 from marketbell.store.written_store import WriterLimits, WrittenStore
 from marketbell.testing import FakeClock
+from support.eventually import PATIENCE_S
 from support.knobs import AS_A_SERVER, DAY, LOOPBACK, Diary, Knobs, Told
 
 __all__ = ("DAY", "LOOPBACK", "ORGANIZATION", "Diary", "Knobs", "Plane")
@@ -179,7 +180,7 @@ class Plane:
         """Something happened that a condition may depend on."""
         self._bell.set()
 
-    async def until(self, condition: Callable[[], bool], *, limit_s: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], *, limit_s: float = PATIENCE_S) -> None:
         """Wait until the condition holds; it is asked after every attempt and every commit."""
         async with asyncio.timeout(limit_s):
             while True:
@@ -190,7 +191,7 @@ class Plane:
                     await asyncio.sleep(0)
                 await self._bell.wait()
 
-    async def settled(self, *, limit_s: float = 10.0) -> None:
+    async def settled(self, *, limit_s: float = PATIENCE_S) -> None:
         """Wait until nothing is at work, so that only time can bring more."""
         quiet = 0
 
@@ -201,12 +202,12 @@ class Plane:
 
         await self.until(idle, limit_s=limit_s)
 
-    async def go_to(self, instant: Instant, *, limit_s: float = 30.0) -> None:
+    async def go_to(self, instant: Instant, *, limit_s: float = PATIENCE_S) -> None:
         """Turn the FakeClock to an instant, from one due time to the next."""
         assert isinstance(self.clock, FakeClock)
         await self.clock.run_until(instant, lambda: self.dispatcher.idle, limit_s=limit_s)
 
-    async def pass_time(self, time: Millis, *, limit_s: float = 30.0) -> None:
+    async def pass_time(self, time: Millis, *, limit_s: float = PATIENCE_S) -> None:
         """Let so much time pass on the FakeClock, from one due time to the next."""
         await self.go_to(self.clock.now() + time, limit_s=limit_s)
 

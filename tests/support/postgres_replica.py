@@ -8,7 +8,7 @@ from typing import Final
 from support.postgres import PostgresServer
 from support.postgres_programs import SUPERUSER
 
-_WAIT_S: Final = 30.0
+_WAIT_S: Final = 60.0
 _LOOK_S: Final = 0.005
 
 

@@ -16,7 +16,7 @@ from support.proxy_connection import Act, Broken, Connection, Line, Side, Watch,
 
 __all__ = ["Act", "Line", "Side", "TcpProxy", "Watch", "Way"]
 
-_CALL_S: Final = 10.0
+_CALL_S: Final = 60.0
 _MOST: Final = 1_000
 """Connections at a time; further ones are reset."""
 CLEAR: Final = Line()

@@ -75,7 +75,7 @@ class Program:
 
     def end(self) -> None:
         """Close it and wait until it has ended."""
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)
         assert self._process.returncode == 0
 
 

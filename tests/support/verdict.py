@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import httpx
 import msgspec
 
-from support.ledger import Ledger, Show, attempts_on_record, table
+from support.kills import Kill, Losses, losses
+from support.ledger import Ledger, Pair, Show, attempts_on_record, table
 from support.server import Server
 
 
@@ -18,7 +19,7 @@ class Evidence(msgspec.Struct, kw_only=True):
     took_s: float
     drained_s: float
     """From the last start until nothing was missing."""
-    on_record: dict[tuple[str, str], list[str]]
+    on_record: dict[Pair, list[str]]
     """Outcomes of the attempts that the server tells of, by route and message."""
     kept: list[str]
     """Ids of the messages that it tells of."""
@@ -44,6 +45,7 @@ async def evidence(
 
 def judge(
     ledger: Ledger,
+    kills: list[Kill],
     evidence: Evidence,
     show: Show,
     about: Sequence[tuple[str, object]],
@@ -57,15 +59,8 @@ def judge(
     unrecorded = [
         pair for pair, requests in ledger.seen.items() if len(requests) > len(on_record[pair])
     ]
-    doubles = ledger.doubles()
-    unexcused = [
-        pair
-        for pair, before, after in doubles
-        if not ledger.excused(before, after) and "no_answer" not in on_record[pair]
-    ]
-    under_way = sum(ledger.under_way())
+    lost = losses(ledger, kills, on_record)
     rows: list[tuple[str, object]] = [
-        ("kills", len(ledger.kills)),
         *about,
         ("seconds", f"{evidence.took_s:.1f}"),
         ("drained after the last start, s", f"{evidence.drained_s:.1f}"),
@@ -78,9 +73,7 @@ def judge(
         ("attempts on record", sum(outcomes.values())),
         *((f"  {outcome}", count) for outcome, count in outcomes.most_common()),
         ("requests without an attempt on record", len(unrecorded)),
-        ("sent again after a 200", len(doubles)),
-        ("  without a kill to excuse it", len(unexcused)),
-        ("under way, or just answered, at all kills", under_way),
+        *_rows_of(kills, lost),
     ]
     show(table(f"{name} (seed {ledger.seed})", rows))
     # One key is one message, however often it was sent and whatever was killed in between.
@@ -96,7 +89,37 @@ def judge(
         answered = sum(one.answered is not None for one in requests)
         assert recorded["accepted"] >= 1
         assert recorded["accepted"] + recorded["rejected"] <= answered
-    # Sent twice is only what was under way at a kill, or what the server gave up waiting for.
-    assert not unexcused
-    assert len(doubles) <= under_way
-    assert len(doubles) <= outcomes["unknown"] + outcomes["no_answer"] + outcomes["closed"]
+    _judge_losses(kills, lost, on_record)
+
+
+def _rows_of(kills: list[Kill], lost: Losses) -> list[tuple[str, object]]:
+    most = max(range(len(kills)), key=lambda n: len(lost.by_kill[n]))
+    explained = sum(map(len, lost.by_kill))
+    again = explained + len(lost.by_no_answer) + len(lost.unexplained)
+    return [
+        ("claims held by nodes when they ended", sum(len(kill.held) for kill in kills)),
+        ("attempts in flight then, by their gauges", sum(kill.told.in_flight for kill in kills)),
+        ("attempts that waited to be recorded", sum(kill.told.unrecorded for kill in kills)),
+        ("sent again after a 200", again),
+        ("  held by a node that was ended", explained),
+        ("    by one of them at most", len(lost.by_kill[most])),
+        ("    of which its gauges told", kills[most].told.at_risk),
+        ("  answered too late", len(lost.by_no_answer)),
+        ("  not explained", len(lost.unexplained)),
+    ]
+
+
+def _judge_losses(kills: list[Kill], lost: Losses, on_record: dict[Pair, list[str]]) -> None:
+    """Sent again after a 200 is only what a node held when it was ended, and no more than it told of."""
+    assert not lost.unexplained
+    for kill, made in zip(kills, lost.by_kill, strict=True):
+        # What began after the gauges were read came after they were asked for.
+        before = [pair for pair, request in made if request.came < kill.told.asked]
+        assert len(before) <= kill.told.at_risk, (kill.told, kill.at, made)
+    # Each is on record as a claim that was lost, or as an answer that came too late: a node that
+    # was frozen for longer than a request may take, and kept its slots, finds its time over.
+    again = Counter(pair for made in lost.by_kill for pair, _request in made)
+    again.update(lost.by_no_answer)
+    for pair, count in again.items():
+        recorded = Counter(on_record[pair])
+        assert count <= recorded["unknown"] + recorded["no_answer"], (pair, recorded)

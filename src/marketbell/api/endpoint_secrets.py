@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -11,6 +11,7 @@ from marketbell.api.call import Access, Call, Operation
 from marketbell.api.endpoints import ONE
 from marketbell.api.wire import Decoder
 from marketbell.control import secrets
+from marketbell.store.base import Repeated
 
 HEADERS: Final = f"{ONE}/headers"
 SECRET: Final = f"{ONE}/secret"
@@ -102,7 +103,7 @@ async def _get_secret(call: Call) -> Answer:
 async def _rotate(call: Call) -> Answer:
     form = _ROTATE(call.body or b"{}")
     grace_s = form.grace_period_seconds
-    await secrets.rotate(
+    made = await secrets.rotate(
         call.services,
         call.principal,
         call.path["app_id"],
@@ -110,10 +111,14 @@ async def _rotate(call: Call) -> Answer:
         key=form.key,
         key_type=form.key_type,
         grace_s=secrets.GRACE_DEFAULT_S if grace_s is None else grace_s,
-        once=call.once(lambda _made: b""),
+        once=call.once(_rotated),
     )
     # SDKs before 2.0 expect nothing; later ones read the new secret.
-    return await _get_secret(call)
+    return Answer(200, made.answer if isinstance(made, Repeated) else _rotated(made))
+
+
+def _rotated(secret: object) -> bytes:
+    return msgspec.json.encode(EndpointSecretOut(cast("str", secret)))
 
 
 OPERATIONS: Final = (

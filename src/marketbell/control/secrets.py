@@ -12,7 +12,7 @@ from marketbell.control.keys import signing_key
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
 from marketbell.errors import InvalidError
-from marketbell.store.base import Once
+from marketbell.store.base import Once, Repeated
 
 GRACE_MAX_S: Final = 7 * 86_400
 GRACE_DEFAULT_S: Final = 86_400
@@ -35,11 +35,12 @@ async def rotate(
     key_type: str | None,
     grace_s: int,
     once: Once | None = None,
-) -> None:
+) -> str | Repeated:
     """
-    A new current secret: `key`, or one that is made of `key_type`.
+    A new current secret: `key`, or one that is made of `key_type`; as `secret` shows it.
 
-    The old one signs along for `grace_s`. A key that is the current one changes nothing.
+    The old one signs along for `grace_s`. A key that is the current one changes nothing. What a
+    repetition gives is what was current after the first, though it may have been rotated since.
     InvalidError, LimitReachedError, NotFoundError.
     """
     if not 0 <= grace_s <= GRACE_MAX_S:
@@ -47,18 +48,21 @@ async def rotate(
             ("body", "gracePeriodSeconds"), f"The grace period is 0 to {GRACE_MAX_S} seconds"
         )
     chosen = signing_key(key, key_type, ("body", "key"))
+    rendered = signing.render_secret(chosen)
+    mark = None if once is None else Once(once.idempotency, lambda _made: once.render(rendered))
     application = await applications.get(services, principal, application_ref)
     now = services.clock.now()
     async with services.turns.turn(application.id):
-        await services.store.rotate_secret(
+        repeated = await services.store.rotate_secret(
             application.id,
             ref,
             chosen,
             overlap_until=now + grace_s * 1000,
             secrets_max=services.settings.secrets_max,
             now=now,
-            once=once,
+            once=mark,
         )
+    return rendered if repeated is None else repeated
 
 
 async def shown_headers(

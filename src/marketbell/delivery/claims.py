@@ -12,6 +12,7 @@ import msgspec
 
 from marketbell.clock import Clock, Timer
 from marketbell.delivery.fairness import Lanes
+from marketbell.delivery.fitness import Work
 from marketbell.delivery.lane import Lane
 from marketbell.delivery.leases import Leases
 from marketbell.delivery.tenure import ALL, Owned
@@ -31,21 +32,26 @@ _PAUSE: Millis = 250
 
 
 class _Rooms(Mapping[int, int]):
-    """Each lane's room at the moment it is asked for; read from the writer's thread, one integer at a time."""
+    """
+    Each lane's room at the moment it is asked for; read from the writer's thread, one integer at a time.
+
+    It knows every lane, and names those that are not as they would be if they were new.
+    """
 
     def __init__(self, lanes: Lanes, now: Instant) -> None:
         self._lanes = lanes
         self._now = now
+        self._named = lanes.active()
 
     def __getitem__(self, endpoint_id: int) -> int:
         lane = self._lanes.by_endpoint[endpoint_id]
         return 0 if lane.held_until > self._now else self._lanes.room_of(lane)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._lanes.by_endpoint)
+        return iter(self._named)
 
     def __len__(self) -> int:
-        return len(self._lanes.by_endpoint)
+        return len(self._named)
 
 
 class _Revisions(Mapping[int, int]):
@@ -215,28 +221,29 @@ class Claims:
         self._next_at = NEVER
         if not slots:
             self._feed.clear()
-            return False
+            if self._owned.fitness.fit:
+                return False  # else it is asked for nothing, to see whether it answers again
         lanes = self._fed(now)
         self.asking = slots
         by_endpoint = self._lanes.by_endpoint
         places = self._lanes.places
+        request = ClaimRequest(
+            now=now,
+            leases_now=self._leases.now(),
+            lease_until=self._leases.until(),
+            limit=max(1, min(_AT_ONCE, self._lanes.room())),
+            bytes_max=max(1, places.stock_bytes - self._lanes.stock_bytes),
+            rooms=_Rooms(self._lanes, now),
+            new_room=0 if self._lanes.crowded else 1,
+            lanes=lanes,
+            lost_max=self._lost_max,
+            known=_Revisions(by_endpoint),
+            slots=None if slots is ALL else slots,
+            node_id=self._owned.node_id,
+        )
         try:
-            claimed = await self._queue.claim(
-                ClaimRequest(
-                    now=now,
-                    leases_now=self._leases.now(),
-                    lease_until=self._leases.until(),
-                    limit=max(1, min(_AT_ONCE, self._lanes.room())),
-                    bytes_max=max(1, places.stock_bytes - self._lanes.stock_bytes),
-                    rooms=_Rooms(self._lanes, now),
-                    new_room=0 if self._lanes.crowded else 1,
-                    lanes=lanes,
-                    lost_max=self._lost_max,
-                    known=_Revisions(by_endpoint),
-                    slots=None if slots is ALL else slots,
-                    node_id=self._owned.node_id,
-                )
-            )
+            with self._owned.fitness.asking(Work.CLAIMS):
+                claimed = await self._queue.claim(request)
         except StoreError as error:
             if not self._away:
                 _log.error("the store does not give claims", extra={"reason": str(error)})

@@ -83,7 +83,7 @@ class Dispatcher:
         self._pump_due = False
         self._loop = asyncio.get_running_loop()
         self._closing = False
-        self.recorder = Recorder(queue, on_recorded=self._recorded)
+        self.recorder = Recorder(queue, fitness=owned.fitness, on_recorded=self._recorded)
         self.claims = Claims(
             queue,
             lanes,

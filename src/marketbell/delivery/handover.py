@@ -50,6 +50,12 @@ class Handover:
         self._claims.expect(self._clock.now())
         self._go_on()
 
+    def flying(self, slots: Collection[int]) -> frozenset[int]:
+        """See Serving.flying."""
+        return frozenset(
+            lane.plan.endpoint.slot for lane in self._lanes.of(slots) if lane.in_flight
+        )
+
     def settle(self, slots: Collection[int]) -> frozenset[int]:
         """See Serving.settle."""
         asking = self._claims.asking

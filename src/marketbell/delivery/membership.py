@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, Protocol
 
 import msgspec
 
-from marketbell.delivery.slots import to_give, to_take
+from marketbell.delivery.slots import to_give, to_serve, to_take
 from marketbell.delivery.tenure import Tenure
 from marketbell.errors import MarketbellError, StoreError
 from marketbell.model import Instant, Millis
-from marketbell.store.nodes_plane import NodeDraft, Nodes, Registered, Seen
+from marketbell.store.nodes_plane import Node, NodeDraft, Nodes, Registered, Seen
 
 _log = logging.getLogger(__name__)
 
@@ -21,8 +22,8 @@ _SURE: Final = 0.9
 """The part of a lease that a node counts on; the rest is for clocks that do not run alike."""
 _SETTLE_S: Final = 0.02
 """How often it is looked whether slots that are being given up have come to rest."""
-_FAILED_S: Final = 0.25
-"""How long after a sign of life that failed the next one is tried."""
+_AGAIN_S: Final = 0.25
+"""How long after a sign of life that failed, or a slot's endpoint that could not be forgotten."""
 
 
 class Serving(Protocol):
@@ -36,6 +37,9 @@ class Serving(Protocol):
 
     def settle(self, slots: Collection[int]) -> frozenset[int]:
         """Forget the endpoints of these, as far as nothing is under way; where something is."""
+
+    def flying(self, slots: Collection[int]) -> frozenset[int]:
+        """Where among these a request is under way, whatever else waits for the store."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +60,8 @@ class Membership:
     never have it; what its last node had claimed is lost then. Where a node joins, the others
     give up what they have above their share, each slot as soon as nothing of it is under way. A
     node that was away for its whole lease sends nothing until it has its slots confirmed by new
-    fences, and takes nobody else's until it has been well for a lease: perhaps all were away.
+    fences, and takes nobody else's until it has been well for a lease: perhaps all were away. One
+    that is unfit gives its slots to those that are not; where all are, nothing moves.
     """
 
     def __init__(
@@ -95,6 +100,8 @@ class Membership:
         """Slots that were lost and whose endpoints are not forgotten yet."""
         self._leaving = False
         self._fresh = True
+        self._others_unfit_s = -math.inf
+        """When no other node was fit to serve, for the last time."""
         self._well_since = monotonic()
         self._until_s = self._well_since + _SURE * terms.lease / 1000
         self._failing = False
@@ -167,14 +174,14 @@ class Membership:
                 if not self._failing:
                     _log.error("no sign of life can be given", extra={"reason": str(error)})
                 self._failing = True
-                next_s = self._monotonic() + min(_FAILED_S, self._terms.heartbeat / 1000)
+                next_s = self._monotonic() + min(_AGAIN_S, self._terms.heartbeat / 1000)
             except Exception:
                 # Without its signs of life the node would lose its work for no reason.
                 _log.exception("the node's signs of life broke off; they go on")
-                next_s = self._monotonic() + _FAILED_S
-            moving = self._giving or self._gone
+                next_s = self._monotonic() + _AGAIN_S
             wait_s = max(0.0, next_s - self._monotonic())
-            await self._pause(min(_SETTLE_S, wait_s) if moving else wait_s)
+            often_s = _SETTLE_S if self._giving else _AGAIN_S if self._gone else wait_s
+            await self._pause(min(often_s, wait_s))
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -184,8 +191,11 @@ class Membership:
 
     async def look(self) -> None:
         """One sign of life, and all that follows from what was seen."""
-        sent_s = self._monotonic()
-        seen = await self._nodes.beat(self._id, leaving=self._leaving, skew=self._skew())
+        sent_s, fitness = self._monotonic(), self._tenure.fitness
+        if sent_s >= self._until_s:
+            fitness.begin_anew()
+        fit = fitness.look()
+        seen = await self._nodes.beat(self._id, leaving=self._leaving, fit=fit, skew=self._skew())
         came_s = self._monotonic()
         if self._on_time is not None:
             self._on_time(seen.now, sent_s, came_s)
@@ -199,7 +209,7 @@ class Membership:
             await self._confirm(came_s)
         self._until_s = sent_s + _SURE * self._terms.lease / 1000
         self._share(seen, came_s)
-        if away:
+        if away or not (fit or self._held):  # it asks for work to see what comes of it
             self._serving.gain(self._tenure.slots)
 
     async def _begin_anew(self) -> None:
@@ -230,18 +240,19 @@ class Membership:
 
     def _share(self, seen: Seen, now_s: float) -> None:
         """Give up what is above the share of this node, and take what it lacks."""
-        me, may_serve = self._id, self._draft.role != "api" and not self._leaving
+        me, fitness = self._id, self._tenure.fitness
         alive = {node.id for node in seen.nodes if node.left > 0} | {me}
-        workers = {
-            node.id for node in seen.nodes if node.id in alive and node.worker and not node.leaving
-        }
-        workers = workers | {me} if may_serve else workers - {me}
         self.alive = tuple(sorted(alive))
+        workers, relieved = self._workers(seen, now_s)
+        taking = self._taking is not None and not self._taking.done()
+        anew = taking or me in workers  # what it has taken and could not begin to serve
         owners = [
-            owner if owner in alive and (owner != me or slot in self._held) else None
+            owner if owner in alive and (owner != me or slot in self._held or not anew) else None
             for slot, (owner, _fence) in enumerate(seen.slots)
         ]
         over = to_give(owners, workers, me, self._giving)
+        if not (fitness.fit or self._leaving or relieved):
+            over = frozenset()
         begun = over - self._giving.keys()
         kept = frozenset(self._giving.keys() - over)
         for slot in kept:
@@ -250,15 +261,27 @@ class Membership:
         self._renew()
         if begun:
             self._serving.lose(begun)
+            if not fitness.fit:
+                fitness.stand_down()
+                _log.error("slots go to nodes whose work gets through", extra={"count": len(begun)})
         if kept:
             self._serving.gain(kept)
-        if self._taking is None or self._taking.done():
+        if not taking:
             wanted = to_take(owners, workers, me)
             if not self._may_take_lost(seen, now_s):
                 wanted = tuple(slot for slot in wanted if seen.slots[slot][0] in {0, me})
             if wanted and not self._stopping:
                 fences = {slot: seen.slots[slot][1] for slot in wanted}
                 self._taking = asyncio.get_running_loop().create_task(self._take(fences))
+
+    def _workers(self, seen: Seen, now_s: float) -> tuple[frozenset[int], bool]:
+        """The nodes that are to have slots; whether others have been fit to for a lease."""
+        lease, worker = self._terms.lease, self._draft.role != "api"
+        me = Node(self._id, worker, self._leaving, self._tenure.fitness.fit, lease)
+        workers = to_serve([*(node for node in seen.nodes if node.id != me.id), me])
+        if not any(node.fit for node in seen.nodes if node.id in workers - {me.id}):
+            self._others_unfit_s = now_s
+        return workers, now_s - self._others_unfit_s >= lease / 1000
 
     def _may_take_lost(self, seen: Seen, now_s: float) -> bool:
         """Whether nodes that gave no sign of life are lost, and not just kept from giving it."""
@@ -292,7 +315,9 @@ class Membership:
         if not self._giving:
             return
         before_s = self._monotonic() - self._terms.claim_lease / 1000
-        under_way = self._serving.settle(self._giving)
+        fit = self._tenure.fitness.fit
+        # Where the store takes nothing, only what others could be sent twice is waited for.
+        under_way = (self._serving.settle if fit else self._serving.flying)(self._giving)
         done = [
             slot
             for slot, since_s in self._giving.items()
@@ -304,6 +329,7 @@ class Membership:
         for slot in done:
             self._held.pop(slot, None)
             self._giving.pop(slot, None)
+        self._gone |= frozenset(done)
         if self._on_freed is not None:
             self._on_freed()
 

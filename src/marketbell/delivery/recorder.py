@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 
+from marketbell.delivery.fitness import Fitness, Work
 from marketbell.errors import StoreError
 from marketbell.model import Claim, DeliveryState, Instant
 from marketbell.store.base import Queue, Result
@@ -28,8 +29,11 @@ class Recorder:
     before they are through (`behind`), so that a lease is never ended over a known result.
     """
 
-    def __init__(self, queue: Queue, *, on_recorded: Callable[[Sequence[Result]], None]) -> None:
+    def __init__(
+        self, queue: Queue, *, fitness: Fitness, on_recorded: Callable[[Sequence[Result]], None]
+    ) -> None:
         self._queue = queue
+        self._fitness = fitness
         self._on_recorded = on_recorded
         self._results: deque[Result] = deque()
         self._chores: dict[tuple[str, int], Callable[[], Awaitable[None]]] = {}
@@ -131,7 +135,8 @@ class Recorder:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                await self._queue.record(results)
+                with self._fitness.asking(Work.RECORDS):
+                    await self._queue.record(results)
                 break
             except StoreError as error:
                 if not self.behind:

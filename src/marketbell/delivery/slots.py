@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
+
+from marketbell.store.nodes_plane import Node
 
 Owners: TypeAlias = Sequence[int | None]
 """By slot, the node that has it; None where nobody does, or one that is lost."""
+
+
+def to_serve(nodes: Iterable[Node]) -> frozenset[int]:
+    """The nodes that are to have slots: the workers that are fit, or all of them where none is."""
+    workers = [node for node in nodes if node.left > 0 and node.worker and not node.leaving]
+    fit = frozenset(node.id for node in workers if node.fit)
+    return fit or frozenset(node.id for node in workers)
 
 
 def shares(owners: Owners, workers: Collection[int]) -> Mapping[int, int]:

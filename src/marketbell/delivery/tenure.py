@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from marketbell.delivery.fitness import Fitness
 from marketbell.model import SLOTS
 
 ALL: Final = frozenset(range(SLOTS))
@@ -14,6 +15,10 @@ _NONE: Final[frozenset[int]] = frozenset()
 
 class Owned(Protocol):
     """What the data plane must know of slots before it claims or sends."""
+
+    @property
+    def fitness(self) -> Fitness:
+        """To be told of what the store is asked for these slots."""
 
     @property
     def node_id(self) -> int | None:
@@ -36,11 +41,18 @@ class Tenure:
     none; `sole` has all of them for good.
     """
 
-    __slots__ = ("_monotonic", "_slots", "node_id", "until_s")
+    __slots__ = ("_monotonic", "_slots", "fitness", "node_id", "until_s")
 
-    def __init__(self, monotonic: Callable[[], float], node_id: int | None = None) -> None:
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        node_id: int | None = None,
+        fitness: Fitness | None = None,
+    ) -> None:
         self.node_id = node_id
         """See Owned.node_id."""
+        self.fitness = fitness or Fitness(monotonic)
+        """See Owned.fitness."""
         self._monotonic = monotonic
         self._slots = _NONE
         self.until_s = -math.inf

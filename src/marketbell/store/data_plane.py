@@ -81,11 +81,16 @@ class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
     bytes_max: int = 64_000_000
     """At most so many bytes of payload in all, but always one delivery."""
     rooms: Mapping[int, int]
-    """Endpoint id to how many more it may have; a lane with 0 is passed over at once."""
+    """
+    Endpoint id to how many more it may have; a lane with 0 is passed over at once.
+
+    Its keys are those that may have less than `new_room`, and any others: a store asks for them,
+    for `lanes`, or for those that it visits, on the thread that claims.
+    """
     lanes: Sequence[int] = ()
     """Endpoints with a known backlog, visited first and in this order, whatever their lane's time."""
     new_room: int = 1
-    """Room of a lane that is not in `rooms`."""
+    """Room of a lane that `rooms` does not know."""
     lost_max: int = 20
     """After so many lost claims in a row a delivery is parked."""
     known: Mapping[int, int] = {}

@@ -220,7 +220,14 @@ def nodes(look: Transaction) -> list[NodeRow]:
     rows: list[Any] = look.rows(_NODES["nodes_all"])
     names = NodeRow.__struct_fields__
     return [
-        NodeRow(**{**dict(zip(names, row, strict=True)), "leaving": bool(row[5])}) for row in rows
+        NodeRow(
+            **{
+                **dict(zip(names, row, strict=True)),
+                "leaving": bool(row[5]),
+                "fit": bool(row[10]),
+            }
+        )
+        for row in rows
     ]
 
 

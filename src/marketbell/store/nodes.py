@@ -81,22 +81,28 @@ class PostgresNodes:
                 return Registered(made[0][0], number)
         raise UnavailableError("There are as many nodes as can be; let some of them end.")
 
-    async def beat(self, node_id: int, *, leaving: bool, skew: Millis) -> Seen:
+    async def beat(self, node_id: int, *, leaving: bool, fit: bool, skew: Millis) -> Seen:
         """See Nodes.beat."""
         row = (
             await self._rows(
-                "node_beat", id=node_id, lease=self._lease, leaving=int(leaving), skew=skew
+                "node_beat",
+                id=node_id,
+                lease=self._lease,
+                leaving=int(leaving),
+                fit=int(fit),
+                skew=skew,
             )
         )[0]
-        nodes = zip(*(column or () for column in row[3:7]), strict=True)
+        nodes = zip(*(column or () for column in row[3:8]), strict=True)
         return Seen(
             now=row[0],
             known=row[1],
             up=row[2],
             nodes=tuple(
-                Node(one, bool(worker), bool(leaves), left) for one, worker, leaves, left in nodes
+                Node(one, bool(worker), bool(leaves), bool(fits), left)
+                for one, worker, leaves, fits, left in nodes
             ),
-            slots=tuple(zip(row[7], row[8], strict=True)),
+            slots=tuple(zip(row[8], row[9], strict=True)),
         )
 
     async def take(self, node_id: int, fences: Mapping[int, int]) -> dict[int, int]:
@@ -142,6 +148,7 @@ class PostgresNodes:
                 started_at=row[7],
                 left=row[8],
                 slots=row[9],
+                fit=bool(row[10]),
             )
             for row in await self._rows("nodes_all")
         )

@@ -27,6 +27,8 @@ class Node(msgspec.Struct, frozen=True):
     worker: bool
     """Whether it may have slots."""
     leaving: bool
+    fit: bool
+    """Whether it says of itself that its work gets through."""
     left: Millis
     """How much of its lease is left; below 0 it is lost."""
 
@@ -69,6 +71,8 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     left: Millis
     """How much of its lease is left; below 0 it is lost."""
     slots: int
+    fit: bool = True
+    """Whether it says of itself that its work gets through."""
 
 
 class Nodes(Protocol):
@@ -92,8 +96,12 @@ class Nodes(Protocol):
     async def register(self, draft: NodeDraft, *, skew: Millis = 0) -> Registered:
         """Begin, with a number that no other node has."""
 
-    async def beat(self, node_id: int, *, leaving: bool, skew: Millis) -> Seen:
-        """Give a sign of life: its lease goes on from now. What it sees was so at that moment."""
+    async def beat(self, node_id: int, *, leaving: bool, fit: bool, skew: Millis) -> Seen:
+        """
+        Give a sign of life, and say how it is: its lease goes on from now.
+
+        What it sees was so at the moment before.
+        """
 
     async def take(self, node_id: int, fences: Mapping[int, int]) -> dict[int, int]:
         """

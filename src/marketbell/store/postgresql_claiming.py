@@ -1,4 +1,4 @@
-"""T2 on PostgreSQL: one look at the lanes, and one statement that claims from those that are due."""
+"""T2 on PostgreSQL: one statement that looks which lanes are due and claims from them."""
 
 from __future__ import annotations
 
@@ -113,44 +113,23 @@ class ClaimWork:
 
 def claim(database: Database, request: ClaimRequest, box: Box) -> Claimed:
     """
-    One claim, as `Queue.claim` promises it: two statements.
+    One claim, as `Queue.claim` promises it: one statement.
 
-    A third reads endpoints that the node does not know.
+    A second reads endpoints that the node does not know. Where claims have run out there are two
+    more: one ends them, and then the claim is made anew.
     """
-    look: dict[str, Any] = {
-        "now": request.now,
-        "leases_now": request.now if request.leases_now is None else request.leases_now,
-        "owned": None if _all(request.slots) else bits_of(request.slots or ()),
-        "limit": LANES_AT_ONCE,
-        "lost_limit": LOST_AT_ONCE,
-    }
-    due: Any = database.query(_HOT["due_lanes"], look)[0]
-    lost = 0
-    if due[2]:
-        lost = _lose(database, request, look, due[2])
-        due = database.query(_HOT["due_lanes"], look)[0]
-    rooms = request.rooms
-    lanes = list(dict.fromkeys([*request.lanes, *due[0]]))
-    next_at: Instant | None = due[1]
-    taken = _Taken(request)
-    if lanes:
-        values = {
-            "now": request.now,
-            "lease_until": request.lease_until,
-            "limit": request.limit,
-            "bytes": request.bytes_max,
-            "second_look": request.now + SECOND_LOOK_MS,
-            "lanes": lanes,
-            "rooms": [rooms.get(lane, request.new_room) for lane in lanes],
-            "node": request.node_id,
-            "owned": look["owned"],
-        }
-        *rows, last = database.query(_HOT["claim"], values)
-        taken.add(rows)
-        _, _, backlog, next_at = last[-4:]  # type: ignore[assignment]
-        taken.backlog = frozenset(backlog)  # type: ignore[arg-type]
-        taken.read_endpoints(database, box)
-        taken.finish_gone(database)
+    values = wanted(request)
+    *rows, last = database.query(_HOT["claim"], values)
+    lost: Any = last[-1]
+    if lost:
+        lost = _lose(database, request, values, lost)
+        *rows, last = database.query(_HOT["claim"], {**values, "lost_limit": 0})
+    backlog: Any = last[-3]
+    next_at: Any = last[-2]
+    taken = _Taken(request, frozenset(backlog))
+    taken.add(rows)
+    taken.read_endpoints(database, box)
+    taken.finish_gone(database)
     if lost == LOST_AT_ONCE:  # there may be more
         next_at = request.now
     return Claimed(
@@ -160,6 +139,28 @@ def claim(database: Database, request: ClaimRequest, box: Box) -> Claimed:
         next_at=None if next_at is None or next_at >= NEVER else next_at,
         lost=lost,
     )
+
+
+def wanted(request: ClaimRequest) -> dict[str, Any]:
+    """What the statement that claims is given."""
+    rooms = request.rooms
+    known = sorted({*rooms, *request.lanes})
+    return {
+        "now": request.now,
+        "leases_now": request.now if request.leases_now is None else request.leases_now,
+        "lease_until": request.lease_until,
+        "limit": request.limit,
+        "bytes": request.bytes_max,
+        "second_look": request.now + SECOND_LOOK_MS,
+        "lanes": request.lanes,
+        "known": known,
+        "rooms": [rooms.get(lane, request.new_room) for lane in known],
+        "new_room": request.new_room,
+        "node": request.node_id,
+        "owned": None if _all(request.slots) else bits_of(request.slots or ()),
+        "lanes_limit": LANES_AT_ONCE,
+        "lost_limit": LOST_AT_ONCE,
+    }
 
 
 def lose_slots(
@@ -200,25 +201,21 @@ def bits_of(slots: Collection[int]) -> bytes:
     return bytes(bits)
 
 
-def _lose(database: Database, request: ClaimRequest, look: dict[str, Any], count: int) -> int:
+def _lose(database: Database, request: ClaimRequest, values: dict[str, Any], count: int) -> int:
     """End leases that have run out, so many at most."""
-    values = {
-        **_losses(database.next_key, request.now, request.lost_max, count),
-        "leases_now": look["leases_now"],
-        "owned": look["owned"],
-    }
-    lost: Any = database.query(_HOT["lose_claims"], values)[0][0]
+    losses = _losses(database.next_key, request.now, request.lost_max, count)
+    lost: Any = database.query(_HOT["lose_claims"], {**values, **losses})[0][0]
     return int(lost)
 
 
 class _Taken:
     """What a claim brought."""
 
-    def __init__(self, request: ClaimRequest) -> None:
+    def __init__(self, request: ClaimRequest, backlog: frozenset[int]) -> None:
         self._request = request
         self.claims: list[Claim] = []
         self.endpoints: list[tuple[Application, Endpoint]] = []
-        self.backlog: frozenset[int] = frozenset()
+        self.backlog = backlog
         self._gone: list[tuple[int, int]] = []
 
     def add(self, rows: Sequence[Row]) -> None:

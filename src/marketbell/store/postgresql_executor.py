@@ -314,7 +314,9 @@ class PostgresExecutor:
         if recording is not None:
             transaction.lock_keys(recording.ordered())
             row: Any = transaction.row(_HOT["record"], recording.values())
-            recording.follow(row[0], lambda result: follow_up(transaction, result))
+            special = recording.special_but(row[0])
+            if special:
+                follow_up(transaction, special)
         verdicts: dict[int, Verdict] = {}
         for places in turns:
             publishing = Publishing(

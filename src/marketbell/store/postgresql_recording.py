@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from marketbell.model import DeliveryState, Instant, Outcome, Trigger
@@ -102,19 +102,15 @@ class Recording:
             "hold_untils": list(holds.values()),
         }
 
-    def follow(self, old: Sequence[int], follow_up: Callable[[Result], None]) -> None:
-        """Do what else follows, but of those that had been kept before."""
-        if not self.special:
-            return
+    def special_but(self, old: Sequence[int]) -> list[Result]:
+        """Those of which more may follow, but for those that had been kept before."""
         kept = set(old)
         again = {
             result.attempt.public_id
             for result, key in zip(self.results, self._ids, strict=True)
             if key in kept
         }
-        for result in self.special:
-            if result.attempt.public_id not in again:
-                follow_up(result)
+        return [one for one in self.special if one.attempt.public_id not in again]
 
     def _judged(self) -> list[int]:
         """How each moves its delivery; of two that would make it due again the first does."""

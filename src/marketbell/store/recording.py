@@ -10,7 +10,7 @@ from marketbell.model import NEVER, DeliveryState, Instant, Outcome, Trigger
 from marketbell.store.base import Result
 from marketbell.store.operational_plane import ANNOUNCED_AFTER
 from marketbell.store.statements import statements
-from marketbell.store.tally import ACCEPTED, BORN, DELIVERED, ENDED, REFUSED, Tally
+from marketbell.store.tally import ACCEPTED, BORN, DELIVERED, ENDED, FAILED, REFUSED, Tally
 from marketbell.store.telling import may_tell, tell_exhausted, tell_failing, tell_recovered
 from marketbell.store.transaction import Row, Transaction
 
@@ -79,8 +79,8 @@ def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
         waiting: Any = transaction.rows_many(_SQL["delivery_again"], again)
         for endpoint_id, due_at in waiting:
             lanes[endpoint_id] = min(lanes.get(endpoint_id, NEVER), due_at)
-    for result in special:
-        follow_up(transaction, result)
+    if special:
+        follow_up(transaction, special)
     for endpoint_id, due_at in sorted(lanes.items()):
         transaction.change(_SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at})
     for endpoint_id, until in sorted(holds.items()):
@@ -202,39 +202,60 @@ def is_special(result: Result) -> bool:
     )
 
 
-def follow_up(transaction: Transaction, result: Result) -> None:
-    """What follows from an attempt for its key and for operators, and from the last failure at all."""
-    claim, verdict = result.claim, result.verdict
-    if verdict is None:
-        return
-    message_id, endpoint_id = claim.message.id, claim.endpoint_id
-    key = claim.order_key
-    if verdict.state is DeliveryState.PENDING:
-        if may_tell(result, verdict):
-            tell_failing(transaction, result)
-        return
-    if verdict.state is DeliveryState.FAILED:
-        row: Any = transaction.row(
-            _SQL["delivery_failed"], (message_id, endpoint_id, claim.claim_number)
-        )
-        if row is None:
-            return
-        attempt_count, claim_number = row
-        state = verdict.state.value
-        _finish(
-            transaction,
-            (message_id, endpoint_id, state, attempt_count + 1, claim_number, _end(result)),
-            accepted_at=claim.message.created_at,
-        )
-        tell_exhausted(transaction, result)
-        if key is not None and result.hold_key:
-            transaction.change(_SQL["key_hold"], (endpoint_id, key, message_id))
-            return
+def follow_up(transaction: Transaction, results: Sequence[Result]) -> None:
+    """What follows from attempts for keys and for operators, and from last failures at all."""
+    ended = _fail(transaction, [one for one in results if _state(one) is _FAILED])
+    for result in results:
+        claim, state = result.claim, _state(result)
+        key = claim.order_key
+        if state is _DELIVERED:
+            _follow_success(transaction, result)
+        elif state is _PENDING:
+            if may_tell(result, state):
+                tell_failing(transaction, result)
+        elif key is not None and _triple(result) in ended:
+            if result.hold_key:
+                values = (claim.endpoint_id, key, claim.message.id)
+                transaction.change(_SQL["key_hold"], values)
+            else:
+                go_on(transaction, claim.endpoint_id, key)
+
+
+def _fail(transaction: Transaction, results: Sequence[Result]) -> set[tuple[int, int, int]]:
+    """End what has failed for good, count it and tell of it; which deliveries that moved."""
+    if not results:
+        return set()
+    of: dict[tuple[int, int, int], Result] = {}
+    for result in results:
+        of.setdefault(_triple(result), result)
+    failed: list[Result] = []
+    first: list[Row] = []
+    counted: list[tuple[int, Instant]] = []
+    ended: Any = transaction.rows_many(_SQL["delivery_failed"], of)
+    for message_id, endpoint_id, attempt_count, claim_number in ended:
+        result = of[message_id, endpoint_id, claim_number]
+        failed.append(result)
+        count, accepted_at = attempt_count + 1, result.claim.message.created_at
+        if result.claim.trigger is _MANUAL:
+            row = (message_id, endpoint_id, _FAILED, count, claim_number, _end(result))
+            _finish(transaction, row, accepted_at=accepted_at)
+        else:  # only what was made due again can have ended before
+            first.append((message_id, endpoint_id, count, claim_number, _end(result)))
+            counted.append((endpoint_id, accepted_at))
+    transaction.change_many(_SQL["finished_failed"], first)
+    transaction.tally.add_each(counted, FAILED)
+    tell_exhausted(transaction, failed)
+    return set(map(_triple, failed))
+
+
+def _follow_success(transaction: Transaction, result: Result) -> None:
+    claim = result.claim
+    message_id, endpoint_id, key = claim.message.id, claim.endpoint_id, claim.order_key
     if key is not None:
         go_on(transaction, endpoint_id, key)
-    if verdict.state is DeliveryState.DELIVERED and may_tell(result, verdict):
+    if may_tell(result, _DELIVERED):
         tell_recovered(transaction, result)
-    if claim.trigger is Trigger.MANUAL and verdict.state is DeliveryState.DELIVERED:
+    if claim.trigger is _MANUAL:
         held: Any = transaction.row(
             _SQL["key_held_by"], {"endpoint_id": endpoint_id, "message_id": message_id}
         )
@@ -243,6 +264,15 @@ def follow_up(transaction: Transaction, result: Result) -> None:
                 _SQL["key_release"], {"endpoint_id": endpoint_id, "order_key": held[0]}
             )
             go_on(transaction, endpoint_id, held[0])
+
+
+def _state(result: Result) -> DeliveryState | None:
+    return None if result.verdict is None else result.verdict.state
+
+
+def _triple(result: Result) -> tuple[int, int, int]:
+    claim = result.claim
+    return claim.message.id, claim.endpoint_id, claim.claim_number
 
 
 def _end(result: Result) -> Instant:

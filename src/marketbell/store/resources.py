@@ -36,6 +36,7 @@ from marketbell.store.base import (
     Subscribers,
     Waiting,
 )
+from marketbell.store.once import sealed
 from marketbell.store.resource import Resource
 
 
@@ -187,8 +188,9 @@ class CoreResource(Resource):
         now: Instant,
         once: Once | None = None,
     ) -> Repeated | None:
-        """See Endpoints.rotate_secret."""
-        return await self._write(
+        """See Endpoints.rotate_secret; what answers a repetition holds the secret, and is kept sealed."""
+        mark = None if once is None else sealed(once, self._box, endpoints.ROTATED)
+        made = await self._write(
             lambda transaction: endpoints.rotate_secret(
                 transaction,
                 self._box,
@@ -198,9 +200,12 @@ class CoreResource(Resource):
                 overlap_until=overlap_until,
                 secrets_max=secrets_max,
                 now=now,
-                mark=once,
+                mark=mark,
             )
         )
+        if isinstance(made, Repeated):
+            return Repeated(self._box.open(made.answer, endpoints.ROTATED))
+        return made
 
     async def pause_endpoint(
         self,

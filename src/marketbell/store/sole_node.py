@@ -28,13 +28,13 @@ class SoleNode:
         """See Nodes.register."""
         return Registered(_ID, 0)
 
-    async def beat(self, node_id: int, *, leaving: bool, skew: Millis) -> Seen:
+    async def beat(self, node_id: int, *, leaving: bool, fit: bool, skew: Millis) -> Seen:
         """See Nodes.beat."""
         return Seen(
             now=self._clock.now(),
             known=True,
             up=0,
-            nodes=(Node(_ID, True, leaving, 1),),
+            nodes=(Node(_ID, True, leaving, fit, 1),),
             slots=((_ID, 1),) * SLOTS,
         )
 

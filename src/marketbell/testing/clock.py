@@ -98,7 +98,7 @@ class FakeClock:
         return self._wall + self._timers[0][0] if self._timers else None
 
     async def run_until(
-        self, instant: Instant, idle: Callable[[], bool], *, limit_s: float = 30.0
+        self, instant: Instant, idle: Callable[[], bool], *, limit_s: float = 60.0
     ) -> None:
         """
         Go from timer to timer up to `instant`, but only while nothing is at work.

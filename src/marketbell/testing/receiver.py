@@ -171,12 +171,12 @@ class TestReceiver:
             await self._server.wait_closed()
         self._server = None
 
-    async def wait_for(self, count: int, *, limit_s: float = 10.0) -> list[Received]:
+    async def wait_for(self, count: int, *, limit_s: float = 60.0) -> list[Received]:
         """The first `count` requests, once so many have come; TimeoutError if they do not come."""
         await self.wait_until(lambda: len(self.requests) >= count, limit_s=limit_s)
         return self.requests[:count]
 
-    async def wait_until(self, condition: Callable[[], bool], *, limit_s: float = 10.0) -> None:
+    async def wait_until(self, condition: Callable[[], bool], *, limit_s: float = 60.0) -> None:
         """Wait until `condition` holds; it is asked whenever a request or connection comes or goes."""
         async with asyncio.timeout(limit_s):
             while not condition():

@@ -32,14 +32,10 @@ select {recording};
 -- Both in one transaction and one round trip, results first.
 select {recording}, {publishing};
 
--- name: due_lanes
--- Where to claim, when to ask again, and how many claims have run out.
-select lanes, next_at, lost from due_lanes(:now, :leases_now, :owned, :limit, :lost_limit);
-
 -- name: claim
--- Claim from these lanes.
-select * from claim_deliveries(:now, :lease_until, :limit, :bytes, :second_look, :lanes, :rooms, :node,
-  :owned);
+-- Claim from these lanes and from those that are due.
+select * from claim_deliveries(:now, :leases_now, :lease_until, :limit, :bytes, :second_look, :lanes,
+  :known, :rooms, :new_room, :node, :owned, :lanes_limit, :lost_limit);
 
 -- name: lose_claims
 -- End claims whose lease has run out, or all in slots that nobody serves; how many.

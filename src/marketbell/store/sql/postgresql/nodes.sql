@@ -22,13 +22,15 @@ where lease_until < (extract(epoch from clock_timestamp()) * 1000)::bigint - :ag
 -- A sign of life: the time, whether the node is known, all nodes, and who has each slot by which fence.
 with n as (select (extract(epoch from clock_timestamp()) * 1000)::bigint as at),
 beaten as (
-  update node set lease_until = n.at + :lease::bigint, leaving = :leaving::bigint, skew = :skew::bigint
+  update node set lease_until = n.at + :lease::bigint, leaving = :leaving::bigint,
+    fit = :fit::bigint, skew = :skew::bigint
   from n where id = :id returning id)
 select (select at from n), exists (select 1 from beaten),
   (select at from n) - (extract(epoch from pg_postmaster_start_time()) * 1000)::bigint,
   (select array_agg(id order by id) from node),
   (select array_agg(case when role = 'api' then 0 else 1 end order by id) from node),
   (select array_agg(leaving order by id) from node),
+  (select array_agg(fit order by id) from node),
   (select array_agg(lease_until - (select at from n) order by id) from node),
   (select array_agg(coalesce(node_id, 0) order by slot) from slot),
   (select array_agg(fence order by slot) from slot);
@@ -74,5 +76,5 @@ select pg_notify(:channel::text, :payload::text);
 -- Every node that is remembered, with how much of its lease is left and how many slots it has.
 select n.number, n.name, n.role, n.version, n.schema, n.leaving, n.skew, n.started_at,
   n.lease_until - (extract(epoch from clock_timestamp()) * 1000)::bigint,
-  (select count(*) from slot s where s.node_id = n.id)
+  (select count(*) from slot s where s.node_id = n.id), n.fit
 from node n order by n.number;

@@ -5,7 +5,7 @@
 select count(*) from (
   select 1 from portal_code
   where organization = :organization and application = :application and expires_at > :now
-  limit :limit::bigint);
+  limit :limit::bigint) as live;
 
 -- name: portal_code_insert
 -- Keep a code.

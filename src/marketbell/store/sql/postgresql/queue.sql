@@ -160,7 +160,7 @@ returning message_id, endpoint_id, attempt_count, claim_number;
 -- name: delivery_failed
 -- The last failure, if it is the latest claim's.
 delete from delivery where message_id = ? and endpoint_id = ? and claim_number = ?
-  and state = 'sending' returning attempt_count, claim_number;
+  and state = 'sending' returning message_id, endpoint_id, attempt_count, claim_number;
 
 -- name: delivery_again
 -- Due again after a failure, if it was the latest claim's.
@@ -175,6 +175,17 @@ insert into finished_delivery (message_id, endpoint_id, state, attempt_count, cl
 values (?, ?, 'delivered', ?, ?, ?)
 on conflict (message_id, endpoint_id) do update set
   state = excluded.state,
+  attempt_count = finished_delivery.attempt_count + excluded.attempt_count,
+  claim_number = greatest(finished_delivery.claim_number, excluded.claim_number),
+  finished_at = excluded.finished_at;
+
+-- name: finished_failed
+-- A delivery that had not ended before has ended in failure.
+insert into finished_delivery (message_id, endpoint_id, state, attempt_count, claim_number,
+  finished_at)
+values (?, ?, 'failed', ?, ?, ?)
+on conflict (message_id, endpoint_id) do update set
+  state = case when finished_delivery.state = 'delivered' then finished_delivery.state else excluded.state end,
   attempt_count = finished_delivery.attempt_count + excluded.attempt_count,
   claim_number = greatest(finished_delivery.claim_number, excluded.claim_number),
   finished_at = excluded.finished_at;

@@ -165,7 +165,7 @@ where next_at is not null and next_at <= :now;
 -- How many deliveries wait for a person because their claims were lost again and again.
 select count(*) from (
   select 1 from delivery
-  where lost_count > 0 and due_at >= 4611686018427387904 limit 100000);
+  where lost_count > 0 and due_at >= 4611686018427387904 limit 100000) as parked;
 
 -- name: partition_days
 -- The days, counted from 1970-01-01, that a table of history has a partition of.

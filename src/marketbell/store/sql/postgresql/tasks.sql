@@ -135,7 +135,8 @@ order by m.id limit :limit::bigint;
 -- How many deliveries of an endpoint are due and wait, up to a limit.
 select count(*) from (
   select 1 from delivery
-  where endpoint_id = :endpoint_id and state = 'pending' and due_at <= :now limit :limit::bigint);
+  where endpoint_id = :endpoint_id and state = 'pending' and due_at <= :now limit :limit::bigint
+) as due;
 
 -- name: endpoint_may_send
 -- Whether an endpoint is live and enabled.
@@ -146,7 +147,7 @@ select 1 from endpoint where id = :endpoint_id and disabled = 0 and deleted_at i
 -- before which the message is not to be delivered.
 select d.state, d.order_key, exists (select 1 from payload p where p.message_id = :message_id),
   (select m.deliver_at from message m where m.id = :message_id)
-from (select 1) left join delivery d
+from (select 1) as one left join delivery d
   on d.message_id = :message_id and d.endpoint_id = :endpoint_id;
 
 -- name: parked_after

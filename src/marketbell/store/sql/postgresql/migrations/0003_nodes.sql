@@ -14,6 +14,8 @@ create table node (
   schema bigint not null,
   -- Whether it gives up its slots and ends.
   leaving bigint not null default 0,
+  -- Whether what it asks of this server for its slots gets through; if not, others are to have them.
+  fit bigint not null default 1,
   -- By how much its machine's clock is ahead of this server's, in milliseconds.
   skew bigint not null default 0,
   started_at bigint not null,

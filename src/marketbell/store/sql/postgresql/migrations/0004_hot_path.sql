@@ -396,12 +396,12 @@ begin
 end
 $$;
 
--- Where to claim: lanes of these slots that are due, longest waiting first, when the next one is,
--- and how many claims have run out, up to a limit. One look at the nearest thousand lanes is enough
+-- Where to claim: lanes of these slots that are due, longest waiting first, and how many claims
+-- have run out, up to a limit. One look at the nearest thousand lanes is enough
 -- unless all of those belong to others who are behind; then each slot is looked at. A claim has run
 -- out on the clock of whoever has its slot: those of two nodes need not agree.
 create function due_lanes(at_ bigint, leases_at_ bigint, owned_ bytea, limit_ bigint, lost_limit_ bigint,
-  out lanes bigint[], out next_at bigint, out lost bigint)
+  out lanes bigint[], out lost bigint)
 language plpgsql stable
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 set plan_cache_mode = force_generic_plan
@@ -435,10 +435,7 @@ begin
     end if;
     lanes := lanes[1:limit_];
   end if;
-  if lanes is null or lanes = '{}' then
-    lanes := '{}';
-    next_at := next_lane(owned_);
-  end if;
+  lanes := coalesce(lanes, '{}');
 end
 $$;
 
@@ -488,27 +485,34 @@ begin
 end
 $$;
 
--- Claim from these lanes, in this order, of each as much as it has room for. Lanes are locked before
--- their deliveries are read, so that what is published meanwhile waits for this or is seen by it.
--- With `node_` only lanes of slots that are this node's now. Gives back the deliveries, each with its
--- message and its endpoint's revision; those whose payload is gone, not claimed and with nothing but
--- their keys; at last the lanes that have more, and when the next one falls due.
+-- Claim from these lanes, in this order, then from those that are due; of each as much as it has room
+-- for. `rooms_` belong to the lanes of `known_`, which rise; any other lane has room for `new_room_`.
+-- Lanes are locked before their deliveries are read, so that what is published meanwhile waits for
+-- this or is seen by it. With `node_` only lanes of slots that are this node's now. Gives back the
+-- deliveries, each with its message and its endpoint's revision; those whose payload is gone, not
+-- claimed and with nothing but their keys; at last the lanes that have more, when the next one falls
+-- due, and how many claims have run out. While there are such, up to a limit, it claims nothing:
+-- they are to be ended first, and are due before others.
 create function claim_deliveries(
-  at_ bigint, lease_until_ bigint, limit_ bigint, bytes_ bigint, second_look_ bigint,
-  lanes_ bigint[], rooms_ bigint[], node_ bigint, owned_ bytea
+  at_ bigint, leases_at_ bigint, lease_until_ bigint, limit_ bigint, bytes_ bigint,
+  second_look_ bigint, lanes_ bigint[], known_ bigint[], rooms_ bigint[], new_room_ bigint,
+  node_ bigint, owned_ bytea, lanes_limit_ bigint, lost_limit_ bigint
 ) returns table (
   id bigint, public_id text, application_id bigint, event_type text, event_id text, channels text,
   tags text, occurred_at bigint, created_at bigint, payload_expires_at bigint, deliver_at bigint,
   headers text, body bytea, claim_number bigint, attempt_count bigint, born_at bigint, due_at bigint,
-  trigger text, order_key bytea, endpoint_id bigint, revision bigint, backlog bigint[], next_at bigint)
+  trigger text, order_key bytea, endpoint_id bigint, revision bigint, backlog bigint[], next_at bigint,
+  lost bigint)
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
+  look record;
   lane_ record;
   row_ record;
+  place int;
   size bigint := 0;
   count bigint;
   full_of bigint;
@@ -521,11 +525,19 @@ declare
   with_more bigint[] := '{}';
   done bigint[] := '{}';
 begin
+  look := due_lanes(at_, leases_at_, owned_, lanes_limit_, lost_limit_);
+  if look.lost > 0 then
+    lanes_ := '{}';
+  else
+    lanes_ := lanes_ || array(
+      select d.endpoint_id from unnest(look.lanes) with ordinality as d (endpoint_id, number)
+      where d.endpoint_id <> all (lanes_) order by d.number);
+  end if;
   perform 1 from lane as l where l.endpoint_id = any (lanes_) order by l.endpoint_id for no key update;
 
   for lane_ in
-    select v.endpoint_id, v.room, e.revision, l.held_until
-    from unnest(lanes_, rooms_) with ordinality as v (endpoint_id, room, number)
+    select v.endpoint_id, e.revision, l.held_until
+    from unnest(lanes_) with ordinality as v (endpoint_id, number)
     join lane as l on l.endpoint_id = v.endpoint_id
     join endpoint as e on e.id = v.endpoint_id and e.deleted_at is null
     where (owned_ is null or get_bit(owned_, l.slot) = 1) and (node_ is null
@@ -538,7 +550,10 @@ begin
       continue;
     end if;
     count := 0;
-    full_of := least(lane_.room, limit_ - cardinality(messages));
+    place := width_bucket(lane_.endpoint_id, known_);
+    full_of := case when place > 0 and known_[place] = lane_.endpoint_id then rooms_[place]
+      else new_room_ end;
+    full_of := least(full_of, limit_ - cardinality(messages));
     if full_of > 0 then
       for row_ in
         select d.message_id, d.due_at, octet_length(p.body) as size
@@ -584,7 +599,7 @@ begin
       select m.id, m.public_id, m.application_id, m.event_type, m.event_id, m.channels, m.tags,
         m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers, p.body,
         c.claim_number, c.attempt_count, c.born_at, c.due_at, c.trigger, c.order_key,
-        c.endpoint_id, c.revision, null::bigint[], null::bigint
+        c.endpoint_id, c.revision, null::bigint[], null::bigint, null::bigint
       from claimed as c
       join message as m on m.id = c.message_id
       join payload as p on p.message_id = c.message_id
@@ -594,7 +609,8 @@ begin
     return query
       select t.message_id, null, null::bigint, null, null, null, null, null::bigint, null::bigint,
         null::bigint, null::bigint, null, null::bytea, null::bigint, null::bigint, null::bigint,
-        null::bigint, null, null::bytea, t.endpoint_id, null::bigint, null::bigint[], null::bigint
+        null::bigint, null, null::bytea, t.endpoint_id, null::bigint, null::bigint[], null::bigint,
+        null::bigint
       from unnest(gone_messages, gone_endpoints) as t (message_id, endpoint_id);
   end if;
 
@@ -620,6 +636,6 @@ begin
   return query select null::bigint, null, null::bigint, null, null, null, null, null::bigint,
     null::bigint, null::bigint, null::bigint, null, null::bytea, null::bigint, null::bigint,
     null::bigint, null::bigint, null, null::bytea, null::bigint, null::bigint, with_more,
-    next_lane(owned_);
+    next_lane(owned_), look.lost;
 end
 $$;
