@@ -10,11 +10,11 @@ DEV := $(VENV)/.stamp-dev
 NODE := tests/compat/node/node_modules/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test test-full check format docs bench clean
+.PHONY: help demo setup test test-full test-postgres check format docs bench clean
 
 help: ## This list
 	@echo "make demo needs nothing but Python 3.11 and make; the first run takes a minute to install."
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## Deliver every event of both marketplaces to a failing receiver (under a minute)
 	@$(BIN)/marketbell demo $(ARGS)
@@ -27,6 +27,11 @@ test: $(DEV) $(NODE) ## All tests but the long ones (at most 8 minutes on 2 core
 
 test-full: $(DEV) $(NODE) ## Every test: thousands of kills, millions of rows (hours)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/test --full $(ARGS)
+
+test-postgres: $(DEV) ## What uses PostgreSQL, on another version: make test-postgres POSTGRES=/usr/lib/postgresql/15/bin
+	@test -x "$(POSTGRES)/postgres" || { echo "name the folder of the server's programs:" \
+		"make test-postgres POSTGRES=/usr/lib/postgresql/15/bin"; exit 2; }
+	@PATH="$(CURDIR)/$(BIN):$$PATH" MARKETBELL_TEST_POSTGRES="$(abspath $(POSTGRES))" .ci/test --postgresql $(ARGS)
 
 check: $(DEV) ## Format, lint, types, import layers; changes nothing
 	$(BIN)/ruff format --check .

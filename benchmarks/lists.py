@@ -35,6 +35,12 @@ _DAYS: Final = 60
 _DAY: Final = 86_400_000
 _CHUNK: Final = 20_000
 
+_RARE_EACH: Final = 60
+"""Messages of each rare event type: as many with few messages kept as with many, so that what
+grows is what is kept, not the answer."""
+_FAILING: Final = (0, 10)
+"""Of the applications' numbers, those whose endpoints refuse."""
+
 BOUNDED: Final = frozenset(
     {
         "messages, a channel and a rare type",
@@ -45,6 +51,9 @@ BOUNDED: Final = frozenset(
     }
 )
 """Those that end after `search_time` with what they found; with few messages they see them all."""
+
+RARE: Final = object()
+"""Stands in a filter for what hardly any message has."""
 
 Ask = Callable[[random.Random], Awaitable[Any]]
 
@@ -62,7 +71,8 @@ async def p99_of_lists(folder: Path, count: int) -> dict[str, float]:
     try:
         while await store.follow_labels(messages_max=10_000):
             pass
-        return {name: await _p99(ask) for name, ask in _lists(store, pairs, now).items()}
+        kinds = _rare_kinds(count)
+        return {name: await _p99(ask) for name, ask in _lists(store, pairs, now, kinds).items()}
     finally:
         await store.aclose()
         for suffix in ("", "-wal", "-shm", ".lock"):
@@ -96,8 +106,19 @@ async def _pair(store: SqliteStore, now: int) -> tuple[Application, Endpoint]:
     return application, endpoint
 
 
+def _rare_kinds(count: int) -> int:
+    """How many rare event types each application has, with so many messages in all."""
+    return max(1, count // _APPLICATIONS // 8 // _RARE_EACH)
+
+
 def _fill(path: Path, pairs: list[tuple[Application, Endpoint]], count: int, now: int) -> None:
-    """Messages over 60 days: 1 in 50 refused, 1 in 20 in a channel, 1 in 5,000 of a rare kind."""
+    """
+    Messages over 60 days, in turn for all applications.
+
+    One in 50 is refused, all by two endpoints. Of each application's, 1 in 9 is in a channel and 1
+    in 8 is of a rare event type, of which there are the more the more is kept.
+    """
+    kinds = _rare_kinds(count)
     connection = apsw.Connection(str(path))
     connection.execute("pragma synchronous = off")
     body = b'{"id":123456,"event":"order.paid","text":"' + b"x" * 150 + b'"}'
@@ -105,15 +126,16 @@ def _fill(path: Path, pairs: list[tuple[Application, Endpoint]], count: int, now
     for first in range(1, count + 1, _CHUNK):
         messages, payloads, attempts, finished = [], [], [], []
         for number in range(first, min(first + _CHUNK, count + 1)):
-            application, endpoint = pairs[number * 7919 % len(pairs)]
+            turn, of = divmod(number, len(pairs))
+            application, endpoint = pairs[of]
             at = int(begin + number * step)
             tail = ids.new_id("", at)
             refused = number % 50 == 0
-            rare = number % 5_000 == 0
+            rare = turn // 8 % kinds if turn % 8 == 0 else None
             messages.append(
                 (number, f"msg_{tail}", application.id,
-                 "rare.kind" if rare else f"order.kind{number % 8}", None,
-                 '["pl"]' if number % 20 == 0 else None, '["rare"]' if rare else None,
+                 f"order.kind{turn % 7}" if rare is None else f"rare.kind{rare}", None,
+                 '["pl"]' if turn % 9 == 0 else None, None if rare is None else f'["rare{rare}"]',
                  at, at, at + 90 * _DAY, None, None)
             )  # fmt: skip
             payloads.append((number, body))
@@ -142,25 +164,40 @@ def _fill(path: Path, pairs: list[tuple[Application, Endpoint]], count: int, now
 
 
 def _lists(
-    store: SqliteStore, pairs: list[tuple[Application, Endpoint]], now: int
+    store: SqliteStore, pairs: list[tuple[Application, Endpoint]], now: int, kinds: int
 ) -> dict[str, Ask]:
-    """Every list under each of its filters; a page begins anywhere in the time that is kept."""
+    """
+    Every list under each of its filters; a page begins anywhere in the time that is kept.
+
+    Of event types and tags that are rare, each page asks for another one.
+    """
     begin = now - _DAYS * _DAY
+    failing = [pairs[number] for number in _FAILING]
 
     def page(chance: random.Random, prefix: str) -> Page:
         at = chance.randrange(begin, now)
         return Page(limit=50, after=ids.smallest_at(prefix, at))
 
+    def rarely(chance: random.Random, which: dict[str, Any]) -> dict[str, Any]:
+        """The filter, with one of what is rare in the places that ask for it."""
+        number = chance.randrange(kinds)
+        rare = {"event_types": frozenset({f"rare.kind{number}"}), "tag": f"rare{number}"}
+        return {name: rare[name] if value is RARE else value for name, value in which.items()}
+
     def messages(**which: Any) -> Ask:
         return lambda chance: store.messages(
-            chance.choice(pairs)[0].id, MessageFilter(**which), page(chance, ids.MESSAGE)
+            chance.choice(pairs)[0].id,
+            MessageFilter(**rarely(chance, which)),
+            page(chance, ids.MESSAGE),
         )
 
-    def deliveries(*states: DeliveryState, **which: Any) -> Ask:
+    def deliveries(*states: DeliveryState) -> Ask:
         async def ask(chance: random.Random) -> Any:
-            application, endpoint = chance.choice(pairs)
+            application, endpoint = chance.choice(
+                failing if DeliveryState.FAILED in states else pairs
+            )
             return await store.deliveries(
-                application.id, endpoint.id, MessageFilter(**which),
+                application.id, endpoint.id, MessageFilter(),
                 page(chance, ids.MESSAGE), states=frozenset(states) or None,
             )  # fmt: skip
 
@@ -168,15 +205,17 @@ def _lists(
 
     def attempts(**which: Any) -> Ask:
         async def ask(chance: random.Random) -> Any:
-            application, endpoint = chance.choice(pairs)
-            of = AttemptFilter(endpoint_id=endpoint.id, **which)
+            application, endpoint = chance.choice(failing if "succeeded" in which else pairs)
+            of = AttemptFilter(endpoint_id=endpoint.id, **rarely(chance, which))
             return await store.attempts(application.id, of, page(chance, ids.ATTEMPT))
 
         return ask
 
     def whole(**which: Any) -> Ask:
         return lambda chance: store.attempts(
-            chance.choice(pairs)[0].id, AttemptFilter(**which), page(chance, ids.ATTEMPT)
+            chance.choice(failing if "succeeded" in which else pairs)[0].id,
+            AttemptFilter(**which),
+            page(chance, ids.ATTEMPT),
         )
 
     def anywhere(**which: Any) -> Ask:
@@ -189,21 +228,22 @@ def _lists(
             chance.choice(pairs)[1].id, since=now - 28 * _DAY, until=now
         )
 
-    rare = frozenset({"rare.kind"})
     return {
         "messages": messages(),
         "messages, 1 day": messages(since=now - 2 * _DAY, until=now - _DAY),
         "messages, a common event type": messages(event_types=frozenset({"order.kind3"})),
-        "messages, a rare event type": messages(event_types=rare),
+        "messages, a rare event type": messages(event_types=RARE),
         "messages, a channel": messages(channel="pl"),
-        "messages, a rare tag": messages(tag="rare"),
-        "messages, a channel and a rare type": messages(channel="pl", event_types=rare),
+        "messages, a rare tag": messages(tag=RARE),
+        "messages, a channel and a rare type": messages(channel="pl", event_types=RARE),
         "messages, none": messages(tag="none"),
         "messages anywhere": lambda chance: store.messages_anywhere(
             ORGANIZATION, MessageFilter(), page(chance, ids.MESSAGE)
         ),
         "messages anywhere, a rare event type": lambda chance: store.messages_anywhere(
-            ORGANIZATION, MessageFilter(event_types=rare), page(chance, ids.MESSAGE)
+            ORGANIZATION,
+            MessageFilter(**rarely(chance, {"event_types": RARE})),
+            page(chance, ids.MESSAGE),
         ),
         "deliveries of an endpoint": deliveries(),
         "deliveries of an endpoint, failed": deliveries(DeliveryState.FAILED),
@@ -211,7 +251,7 @@ def _lists(
         "attempts at an endpoint": attempts(),
         "attempts at an endpoint, failed": attempts(succeeded=False),
         "attempts at an endpoint, 4xx": attempts(status_code_class=400),
-        "attempts at an endpoint, a rare event type": attempts(event_types=rare),
+        "attempts at an endpoint, a rare event type": attempts(event_types=RARE),
         "attempts of an application": whole(),
         "attempts of an application, failed": whole(succeeded=False),
         "attempts anywhere": anywhere(),

@@ -33,7 +33,7 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 """What an operator would set on a machine of this size; all else as PostgreSQL comes, fsync too."""
 
-KINDS: Final = ("both", "publish", "record", "look", "claim", "lost", "endpoints")
+KINDS: Final = ("both", "publish", "record", "claim", "lost", "endpoints")
 """Statements of the hot path, as they are counted."""
 
 _HOT: Final = """
@@ -41,7 +41,6 @@ select case
     when query like '%record\\_attempts%publish\\_messages%' then 'both'
     when query like '%publish\\_messages(%' then 'publish'
     when query like '%record\\_attempts(%' then 'record'
-    when query like '%from due\\_lanes(%' then 'look'
     when query like '%from claim\\_deliveries(%' then 'claim'
     when query like '%lose\\_claims(%' then 'lost'
     when query like '%cross join lateral%from secret k%' then 'endpoints'

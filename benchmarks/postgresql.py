@@ -169,7 +169,7 @@ async def _claims(bench: Bench, it: PostgresServer) -> None:
             used = await _claimed(bench, scenario, database, lanes)
         finally:
             database.drop()
-        took_ms = (used["ms look"] + used["ms claim"]) / _CLAIMS
+        took_ms = used["ms claim"] / _CLAIMS
         bench.figure(scenario, f"a claim of {_CLAIM}, the database's own time", took_ms, "ms")
         cpu_ms = used["cpu_s"] * 1e3 / _CLAIMS
         bench.figure(scenario, f"a claim of {_CLAIM}, the database's CPU", cpu_ms, "ms")
@@ -271,7 +271,7 @@ def _queries(bench: Bench, scenario: str, used: Counter[str], batches: float, no
     bench.figure(scenario, "statements per group commit", hot / batches, "", 2, at_least=False)
     whole = 2.0
     if nodes > 1 and used["query claim"]:
-        asked = sum(used[f"query {kind}"] for kind in ("look", "claim", "lost", "endpoints"))
+        asked = sum(used[f"query {kind}"] for kind in ("claim", "lost", "endpoints"))
         whole += asked / used["query claim"]
     bench.figure(scenario, "statements from acceptance to record, through another node"
                  if nodes > 1 else "statements from acceptance to record", whole, "",

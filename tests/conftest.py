@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import signal
 from collections.abc import Iterator
 
 import httpx
@@ -14,6 +15,9 @@ from support.postgres import PostgresServer, fresh_database
 from support.postgres_programs import described
 from support.postgres_stores import migrated
 
+# What a shell runs in its background ignores Ctrl+C, and so would everything that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -28,6 +32,26 @@ _patience.connect = _patience.read = _patience.write = _patience.pool = PATIENCE
 def pytest_report_header() -> str:
     """Which PostgreSQL it is."""
     return described()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what a PostgreSQL is started for, so that it alone can be run on another version."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _on_postgresql(item):
+            item.add_marker("postgresql")
+
+
+def _on_postgresql(item: pytest.Function) -> bool:
+    """Whether it asks for the server, is the half of its parameters, or is of a module that starts its own."""
+    return (
+        "postgres" in item.fixturenames
+        or (hasattr(item, "callspec") and "postgresql" in item.callspec.params.values())
+        or any(
+            getattr(value, "__module__", "").startswith("support.postgres")
+            for value in vars(item.module).values()
+        )
+    )
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import Final
 
 import marketbell
 from marketbell.clock import Clock, ClusterClock, SystemClock
+from marketbell.delivery.claims import Claims
 from marketbell.delivery.dispatcher import Dispatcher
 from marketbell.delivery.fitness import Fitness, Work
 from marketbell.delivery.hints import Hints, read
@@ -135,13 +136,9 @@ class Cluster:
         )
         claims = dispatcher.claims
         self._lookout = Lookout(
-            self._nodes,
-            self.tenure,
-            poll=settings.node_poll,
-            busy=lambda: claims.busy,
-            expect=claims.expect,
+            poll=settings.node_poll, told=lambda: self._nodes.told, look=claims.poll
         )
-        self._nodes.on_told(lambda text: self._heard(store, text))
+        self._nodes.on_told(lambda text: self._heard(store, claims, text))
         store.on_change(self._tell_change)
         store.on_access_change(self._tell_access)
         await self._membership.start()
@@ -190,19 +187,19 @@ class Cluster:
         if not self._hearing:
             self.hints.access(change.organization)
 
-    def _heard(self, store: PostgresStore, text: str) -> None:
+    def _heard(self, store: PostgresStore, claims: Claims, text: str) -> None:
         """What a node has told; an empty text says that something was missed."""
         hint = read(text) if text else None
-        if self._lookout is None or self._membership is None:
+        if self._membership is None:
             return
         if hint is None:
-            self._lookout.ring()
+            claims.expect(self.clock.now())
             self._membership.ring()
             return
         if hint.node == self.node_id:
             return
         if hint.any_due or not self.tenure.slots.isdisjoint(hint.due):
-            self._lookout.ring()
+            claims.expect(self.clock.now())
         if hint.nodes:
             self._membership.ring()
         self._hearing = True

@@ -29,7 +29,7 @@ def program(request: pytest.FixtureRequest, program_of: Callable[[str], Program]
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveNode, Path]]:
     """A node that says 503 soon when its store is away, and its database."""
     folder = tmp_path_factory.mktemp("impatient")
-    with live_node(folder, waiting_max=100) as node:
+    with live_node(folder, waiting_max=1_000) as node:
         yield node, folder / "node.db"
 
 
@@ -116,7 +116,7 @@ def test_one_message_comes_of_requests_while_the_store_is_away(
     direct = Sdk(program, node.url, node.token(organization))
     direct.call("application.create", {"name": "A", "uid": "s"})
     other = apsw.Connection(str(path))
-    other.set_busy_timeout(5_000)
+    other.set_busy_timeout(60_000)
     other.execute("begin immediate")
     held = [True]
 

@@ -171,7 +171,7 @@ async def both_wait(many: PostgresGround) -> None:
         "select count(*) from pg_locks where locktype = 'advisory' and not granted"
         " and database = (select oid from pg_database where datname = current_database())"
     )
-    async with asyncio.timeout(10), await psycopg.AsyncConnection.connect(many.url) as connection:
+    async with asyncio.timeout(60), await psycopg.AsyncConnection.connect(many.url) as connection:
         while (await (await connection.execute(looking)).fetchone()) != (2,):  # noqa: ASYNC110 - nothing in this process knows of it
             await asyncio.sleep(0.002)
 

@@ -97,6 +97,19 @@ async def test_a_lost_claim_leaves_an_attempt_that_is_shown_and_not_counted(
     assert "may or may not have been sent" in attempt.reason
 
 
+async def test_what_was_lost_and_what_is_due_are_claimed_together(scene: Scene) -> None:
+    application, endpoints = await shop(scene, 3)
+    for endpoint in endpoints[:2]:
+        await scene.publish(application, endpoint)
+    assert len((await ask(scene, limit=1)).claims) == 1
+    scene.pass_time(LEASE)
+    await scene.publish(application, endpoints[2])
+    claimed = await ask(scene)
+    assert claimed.lost == 1
+    assert sorted(claim.claim_number for claim in claimed.claims) == [1, 1, 2]
+    assert claimed.next_at is None
+
+
 async def test_a_lost_claim_of_a_resend_is_shown_as_a_resend(store: Store, scene: Scene) -> None:
     application, (endpoint,) = await shop(scene)
     message = await scene.deliver(application, endpoint)
@@ -186,6 +199,7 @@ async def test_more_lost_claims_than_one_step_ends_are_asked_for_at_once(scene: 
     assert len((await ask(scene)).claims) == 620
     scene.pass_time(LEASE)
     first = await ask(scene)
+    assert first.claims
     assert first.next_at is not None
     assert first.next_at <= scene.now
     second = await ask(scene)

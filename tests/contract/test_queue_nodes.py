@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -162,7 +164,7 @@ async def unfinished(many: PostgresGround) -> AsyncIterator[Unfinished]:
 
 async def until(what: Callable[[], bool]) -> None:
     """Look until it is so."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not what():  # noqa: ASYNC110 - nothing in this process knows of it
             await asyncio.sleep(0.002)
 
@@ -626,7 +628,7 @@ async def test_works_that_wait_for_each_other_are_run_again(nodes: Nodes) -> Non
             queue = statements("queue")["lane_lower"]
             transaction.change(queue, {"endpoint_id": first, "due_at": START})
             if len(runs) <= 2:
-                asyncio.run_coroutine_threadsafe(wait_for(both_hold_one), loop).result(20)
+                asyncio.run_coroutine_threadsafe(wait_for(both_hold_one), loop).result(60)
             transaction.change(queue, {"endpoint_id": second, "due_at": START})
 
         return run
@@ -647,21 +649,24 @@ async def test_works_that_wait_for_each_other_are_run_again(nodes: Nodes) -> Non
 # -- round trips --------------------------------------------------------------------------------
 
 
+async def counted(scene: Scene, work: Awaitable[Any]) -> tuple[int, Any]:
+    """How often the database was waited for, and what it gave."""
+    store = scene.store
+    assert isinstance(store, PostgresStore)
+    # What has not been used for a while is looked at before.
+    await store.ping()
+    await store.record([])
+    connections = [executor.connection for executor in store._executors]
+    before = sum(connection.queries for connection in connections)
+    value = await work
+    return sum(connection.queries for connection in connections) - before, value
+
+
 async def test_a_batch_is_one_round_trip(nodes: Nodes) -> None:
     here = nodes[0]
     application, endpoints = await shop(here, 3)
     store = here.store
-    assert isinstance(store, PostgresStore)
-    connections = [executor.connection for executor in store._executors]
-
-    async def count(work: Awaitable[Any]) -> tuple[int, Any]:
-        # What has not been used for a while is looked at before.
-        await store.ping()
-        await store.record([])
-        before = sum(connection.queries for connection in connections)
-        value = await work
-        return sum(connection.queries for connection in connections) - before, value
-
+    count = functools.partial(counted, here)
     wanted = [
         publication(
             here,
@@ -710,6 +715,43 @@ async def test_a_batch_is_one_round_trip(nodes: Nodes) -> None:
     trips, verdicts = await count(store.publish(ordered))
     assert not any(isinstance(verdict, MarketbellError) for verdict in verdicts)
     assert trips == 1
+
+
+async def test_a_batch_that_goes_through_another_node_is_three_round_trips(nodes: Nodes) -> None:
+    """With a backlog that the owner knows of, lanes that it has no room in, and lanes that it has never met."""
+    here, there, _ = nodes
+    application, endpoints = await shop(here, 12)
+    known = {endpoint.id: endpoint.revision for endpoint in endpoints}
+    full, behind = endpoints[0].id, endpoints[1].id
+    before = [publication(here, application, endpoints[1]) for _ in range(3)]
+    await here.store.publish(before)
+    first = await there.store.claim(
+        ClaimRequest(
+            now=there.now, lease_until=there.now + LEASE, limit=100, rooms={}, new_room=1, known=known
+        )
+    )  # fmt: skip
+    assert first.backlog == {behind}
+    wanted = [publication(here, application, *endpoints) for _ in range(10)]
+    published, _ = await counted(here, here.store.publish(wanted))
+    request = ClaimRequest(
+        now=there.now,
+        lease_until=there.now + LEASE,
+        limit=1_000,
+        rooms={full: 0, behind: 4},
+        new_room=10,
+        lanes=(behind,),
+        known=known,
+        slots=frozenset(range(SLOTS)),
+    )
+    claiming, claimed = await counted(there, there.store.claim(request))
+    assert Counter(claim.endpoint_id for claim in claimed.claims) == {
+        behind: 4,
+        **{endpoint.id: 10 for endpoint in endpoints[2:]},
+    }
+    assert claimed.backlog == {full, behind}
+    results = [delivered(there, claim) for claim in claimed.claims]
+    recorded, _ = await counted(there, there.store.record(results))
+    assert (published, claiming, recorded) == (1, 1, 1)
 
 
 async def test_what_a_pooler_gives_is_enough(many: PostgresGround) -> None:

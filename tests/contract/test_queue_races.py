@@ -123,7 +123,7 @@ async def claim(scene: Scene) -> list[int]:
 
 
 async def until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not what():  # noqa: ASYNC110 - nothing in this process knows of it
             await asyncio.sleep(0.002)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from marketbell.store.base import Store
@@ -36,6 +38,22 @@ async def test_a_lane_has_no_more_than_its_room_and_says_that_there_is_more(scen
     assert claimed.backlog == {full, two, new}
 
 
+async def test_rooms_may_be_told_in_any_order_and_for_lanes_that_are_not_due(scene: Scene) -> None:
+    application, endpoints = await shop(scene, 9)
+    ids = [endpoint.id for endpoint in endpoints]
+    for endpoint in endpoints[1:-1:2]:
+        await put(scene, application, endpoint, [scene.now] * 5)
+    rooms = dict(zip(reversed(ids), [1, 2, 3, 4, 0, 2, 1, 5, 3], strict=True))
+    del rooms[ids[3]]
+    named = [ids[5], ids[0]]
+    claimed = await ask(scene, rooms=rooms, new_room=3, lanes=named)
+    found = [claim.endpoint_id for claim in claimed.claims]
+    assert found[: rooms[ids[5]]] == [ids[5]] * rooms[ids[5]]
+    wanted = {ids[1]: rooms[ids[1]], ids[3]: 3, ids[5]: rooms[ids[5]], ids[7]: rooms[ids[7]]}
+    assert {lane: found.count(lane) for lane in set(found)} == wanted
+    assert claimed.backlog == {lane for lane, room in wanted.items() if room < 5}
+
+
 @pytest.mark.parametrize(("bytes_max", "count"), [(0, 1), (1, 1), (100, 1), (101, 2), (250, 3)])
 async def test_no_more_bytes_are_claimed_than_there_is_room_for_but_always_one_delivery(
     scene: Scene, bytes_max: int, count: int
@@ -60,6 +78,34 @@ async def test_known_backlogs_are_visited_first_and_in_their_order(scene: Scene)
     assert numbers(await ask(scene)) == []  # by their time they are looked at in a second
     claimed = await ask(scene, lanes=[four, two, four])
     assert [claim.endpoint_id for claim in claimed.claims] == [four, four, two, two]
+
+
+class Reticent(dict[int, int]):
+    """Rooms that know more lanes than they name."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(())
+
+
+async def test_rooms_are_asked_for_lanes_that_are_named(scene: Scene) -> None:
+    application, endpoints = await shop(scene, 3)
+    for endpoint in endpoints:
+        await put(scene, application, endpoint, [scene.now] * 5)
+    ids = [endpoint.id for endpoint in endpoints]
+    claimed = await ask(scene, rooms=Reticent(dict.fromkeys(ids, 4)), lanes=ids[:2], new_room=1)
+    found = [claim.endpoint_id for claim in claimed.claims]
+    assert found[:8] == [ids[0]] * 4 + [ids[1]] * 4
+    assert set(ids[:2]) <= claimed.backlog
+
+
+async def test_a_lane_that_is_named_and_due_has_one_turn(scene: Scene) -> None:
+    application, endpoints = await shop(scene, 2)
+    for endpoint in endpoints:
+        await put(scene, application, endpoint, [scene.now] * 3)
+    one, two = (endpoint.id for endpoint in endpoints)
+    claimed = await ask(scene, lanes=[one, one], limit=6)
+    assert [claim.endpoint_id for claim in claimed.claims] == [one] * 3 + [two] * 3
+    assert claimed.backlog == set()
 
 
 async def test_a_backlog_that_nobody_asks_for_is_looked_at_again_in_a_second(scene: Scene) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from marketbell import ids
 from marketbell.errors import NotFoundError
-from marketbell.model import Application, DeliveryState, Message, Outcome
-from marketbell.store.base import AttemptFilter, AttemptRow, MessageFilter, Page, Store
+from marketbell.model import Application, DeliveryState, Message, Outcome, Policy
+from marketbell.store.base import AttemptFilter, AttemptRow, MessageFilter, Owner, Page, Store
 from marketbell.testing.clock import START
-from marketbell.testing.stores import Scene
+from marketbell.testing.stores import ORGANIZATION, Scene
 
 SECOND = 1_000
 MINUTE = 60_000
@@ -25,6 +26,33 @@ async def listed(scene: Scene, application: Application, which: MessageFilter = 
     found = await scene.store.messages(application.id, which, Page(limit=250))
     assert found.done
     return [message.public_id for message in found.data]
+
+
+async def test_everything_tells_whose_it_is_by_its_id_alone(store: Store, scene: Scene) -> None:
+    application, endpoint = await scene.seller()
+    (claim,) = (await scene.publish(application, endpoint, lease=MINUTE)).claims
+    attempt = await scene.record(claim)
+    message = claim.message.public_id
+    whose = Owner(
+        organization=ORGANIZATION,
+        application=application.public_id,
+        message=None,
+        deleted_at=None,
+    )
+    assert await store.owner(endpoint.public_id) == whose
+    assert await store.owner(message) == whose
+    assert await store.owner(attempt.public_id) == msgspec.structs.replace(whose, message=message)
+    await store.delete_endpoint(application.id, endpoint.public_id, now=START + 1)
+    deleted = await store.owner(endpoint.public_id)
+    assert deleted == msgspec.structs.replace(whose, deleted_at=START + 1)
+    assert (await store.owner(message)).deleted_at is None
+    await store.delete_application(ORGANIZATION, application.public_id, now=START + 2)
+    assert (await store.owner(message)).deleted_at == START + 2
+    for prefix in (ids.ENDPOINT, ids.MESSAGE, ids.ATTEMPT, ids.APPLICATION):
+        with pytest.raises(NotFoundError):
+            await store.owner(ids.new_id(prefix, START))
+    with pytest.raises(NotFoundError):
+        await store.owner("ep_\0")
 
 
 # -- messages -----------------------------------------------------------------------------
@@ -86,7 +114,7 @@ async def test_a_list_without_content_has_no_payloads(store: Store, scene: Scene
     for with_content in (True, False):
         which = AttemptFilter(endpoint_id=endpoint.id, with_content=with_content)
         (row,) = (await store.attempts(application.id, which, Page())).data
-        assert bool(row.message.payload) is with_content
+        assert row.message.payload == b""
         assert bool(row.attempt.response) is with_content
 
 
@@ -195,11 +223,28 @@ async def test_an_attempt_is_read_back_as_it_was_recorded(scene: Scene) -> None:
     (row,) = await attempts(scene, application, message_id=claim.message.id)
     assert row == AttemptRow(
         attempt=attempt,
-        message=claim.message,
+        message=msgspec.structs.replace(claim.message, payload=b""),
         endpoint_public_id=endpoint.public_id,
-        delivery_state=DeliveryState.PENDING,
         next_at=scene.now + HOUR,
+        dialect=None,
+        retry_schedule=None,
     )
+
+
+async def test_attempts_tell_how_their_delivery_is_retried(store: Store, scene: Scene) -> None:
+    wider = Policy(dialect="ovoko", retry_schedule=(1_000, 2_000))
+    application = await scene.application(policy=wider)
+    as_it_says = await scene.endpoint(application)
+    own = await scene.endpoint(application, policy=Policy(retry_schedule=(5_000,)))
+    other = await scene.endpoint(application, policy=Policy(dialect="cloudevents"))
+    await scene.deliver(application, as_it_says, own, other)
+    await store.delete_endpoint(application.id, other.public_id, now=scene.now)
+    rows = await attempts(scene, application)
+    assert {row.endpoint_public_id: (row.dialect, row.retry_schedule) for row in rows} == {
+        as_it_says.public_id: ("ovoko", (1_000, 2_000)),
+        own.public_id: ("ovoko", (5_000,)),
+        other.public_id: ("cloudevents", (1_000, 2_000)),
+    }
 
 
 async def test_attempts_tell_where_their_delivery_stands_now(store: Store, scene: Scene) -> None:
@@ -208,8 +253,7 @@ async def test_attempts_tell_where_their_delivery_stands_now(store: Store, scene
     async def stands() -> tuple[str, int | None, dict[str, DeliveryState]]:
         row = (await attempts(scene, application, endpoint_id=endpoint.id))[0]
         states = await store.delivery_states(row.message.id)
-        assert states == {endpoint.public_id: row.delivery_state}
-        return row.delivery_state, row.next_at, states
+        return states[endpoint.public_id], row.next_at, states
 
     (claim,) = (await scene.publish(application, endpoint, lease=MINUTE)).claims
     await scene.record(claim, 500, again_at=START + HOUR)

@@ -125,7 +125,9 @@ async def test_a_deleted_endpoint_sends_nothing(store: Store, scene: Scene) -> N
     await scene.record(published.claims[0], 500, again_at=scene.now)
     assert await scene.claim() == ()
     rows = await store.attempts(application.id, AttemptFilter(endpoint_id=endpoint.id), Page())
-    assert [row.delivery_state for row in rows.data] == [DeliveryState.CANCELLED]
+    assert [row.next_at for row in rows.data] == [None]
+    states = await store.delivery_states(published.message.id)
+    assert states == {endpoint.public_id: DeliveryState.CANCELLED}
 
 
 # -- keys that wait for a failed delivery ---------------------------------------------------

@@ -67,7 +67,7 @@ class Session:
             text=True,
             env=self._environment,
             cwd=self._folder,
-            timeout=100,
+            timeout=500,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

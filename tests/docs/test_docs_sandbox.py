@@ -25,10 +25,10 @@ PAGE = (Path(__file__).parents[2] / "docs/marketplaces/sandbox.md").read_text()
 BIN = Path(sys.executable).parent
 PRELUDE = """\
 set -euo pipefail
-curl() { command curl --fail --max-time 20 "$@"; echo; }
+curl() { command curl --fail --max-time 60 "$@"; echo; }
 """
 UP = """
-for _ in $(seq 400); do
+for _ in $(seq 2000); do
   grep -q 'MARKETPLACE/sandbox' sandbox.txt && break
   sleep 0.05
 done

@@ -7,13 +7,14 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from support.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -22,19 +23,19 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 PRELUDE = """\
 set -euo pipefail
-curl() { command curl --fail --max-time 10 "$@"; echo; }
+curl() { command curl --fail --max-time 60 "$@"; echo; }
 """
 """Any answer that is not 2xx ends the walk."""
 
 WAITS = {
     "server": """
-for _ in $(seq 400); do
+for _ in $(seq 2000); do
   command curl -sf http://127.0.0.1:8080/api/v1/health/ping > /dev/null && break
   sleep 0.05
 done
 """,
     "receiver": """
-for _ in $(seq 400); do
+for _ in $(seq 2000); do
   (: < /dev/tcp/127.0.0.1/9000) 2> /dev/null && break
   sleep 0.05
 done
@@ -53,7 +54,7 @@ call() {{
 call app '{{"name": "Kaunas", "uid": "kaunas"}}'
 call app/kaunas/endpoint '{{"url": "http://127.0.0.1:9000/hooks", "uid": "main"}}'
 call app/kaunas/msg '{{"eventType": "order.created", "eventId": "order-4555", "payload": {{}}}}'
-for _ in $(seq 100); do
+for _ in $(seq 1000); do
   attempts=$(marketbell attempt list --app kaunas)
   grep -q refused <<< "$attempts" && break
 done
@@ -70,7 +71,7 @@ class Walk:
 
     def __init__(self, page: Path, folder: Path, before: str = "") -> None:
         self.folder = folder
-        self.ports = {8080: free_port(), 9000: free_port()}
+        self.ports = dict(zip((8080, 9000), free_ports(), strict=False))
         script = PRELUDE + before
         for kind, block in re.findall(
             r"<!-- walk: (\w+) -->\n```sh\n(.*?)```", page.read_text(), re.DOTALL
@@ -78,7 +79,7 @@ class Walk:
             if kind != "install":
                 script += block + WAITS.get(kind, "")
         for written, free in self.ports.items():
-            script = script.replace(str(written), str(free))
+            script = re.sub(rf"\b{written}\b", str(free), script)
         self.script = script
         self._shell: subprocess.Popen[str] | None = None
 
@@ -111,14 +112,7 @@ class Walk:
         """End all that the session started."""
         if self._shell is not None:
             os.killpg(self._shell.pid, signal.SIGTERM)
-            self._shell.communicate(timeout=30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+            self._shell.communicate(timeout=60)
 
 
 def requests(printed: str) -> list[str]:
@@ -146,7 +140,7 @@ def test_the_readme_brings_a_first_message_on_its_way(walk: Walk) -> None:
     port, receiver = walk.ports[8080], walk.ports[9000]
     printed = walk.run(
         f"""
-for _ in $(seq 100); do
+for _ in $(seq 1000); do
   attempts=$(curl -s http://127.0.0.1:{port}/api/v1/app/kaunas/attempt/msg/order-4555 \\
     -H "Authorization: Bearer $TOKEN")
   grep -q refused <<< "$attempts" && break

@@ -131,7 +131,9 @@ class Tenant:
         prefix = path.split(f"/{{{name}}}", maxsplit=1)[0]
         if name == "app_id":
             prefix = f"{API}/app"
-        elif name in {"endpoint_id", "msg_id"} and "{app_id}" in path:
+        elif name in {"endpoint_id", "msg_id"} and (
+            "{app_id}" in path or prefix in {f"{API}/endpoint", f"{API}/msg"}
+        ):
             prefix = f"{API}/app/{{app_id}}/" + ("msg" if name == "msg_id" else "endpoint")
         if prefix not in self._made:
             self._made[prefix] = self._make(prefix, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from marketbell.testing import Answer, TestReceiver
+from support.eventually import PATIENCE_S
 
 URL = "http://127.0.0.1:8099/hooks"
 
@@ -122,10 +124,9 @@ def test_an_endpoint_that_is_gone_is_disabled_by_the_server(
     endpoint = api.post("/app/s/endpoint", json={"url": receiver.url}).json()["id"]
     api.post("/app/s/msg", json={"eventType": "a", "payload": {}})
     settle()
-    for _ in range(100):
-        rows = log(api, actor="marketbell")
-        if rows:
-            break
+    end = time.monotonic() + PATIENCE_S
+    while not (rows := log(api, actor="marketbell")):
+        assert time.monotonic() < end
     (row,) = rows
     assert (row["operation"], row["appId"], row["endpointId"]) == (
         "endpoint.disabled",

@@ -7,6 +7,7 @@ within 100 ms, and the process grows by 10 MB at most.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -27,6 +28,7 @@ from marketbell.api.routes import documented
 from marketbell.testing import TestReceiver
 from support.badness import bodies
 from support.conformity import faults
+from support.eventually import PATIENCE_S
 from support.server import Server, running
 
 pytestmark = pytest.mark.alone
@@ -86,7 +88,7 @@ class Room:
             self.plain.close()
             raise
 
-    def raw(self, *parts: bytes, patience_s: float = 10.0) -> tuple[int | None, bytes]:
+    def raw(self, *parts: bytes, patience_s: float = 60.0) -> tuple[int | None, bytes]:
         """What comes back for bytes as they stand: the status, None for none, and everything."""
         host, port = urlsplit(self.server.url).netloc.split(":")
         got = b""
@@ -112,7 +114,7 @@ class Room:
 
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    server = Server(tmp_path, MARKETBELL_REQUEST_TIMEOUT="1s")
+    server = Server(tmp_path, MARKETBELL_REQUEST_TIMEOUT="3s")
     receiver = TestReceiver()
     await receiver.listen()
     async with running(server) as client:
@@ -132,10 +134,9 @@ async def furnished(server: Server, client: httpx.AsyncClient, url: str) -> dict
     message = {"eventType": "order.created", "payload": {}}
     msg = (await server.call(client, "POST", f"/app/{app}/msg", message))["id"]
     attempts: list[dict[str, str]] = []
-    for _ in range(500):
-        attempts = (await server.call(client, "GET", f"/app/{app}/attempt/msg/{msg}"))["data"]
-        if attempts:
-            break
+    async with asyncio.timeout(PATIENCE_S):
+        while not attempts:
+            attempts = (await server.call(client, "GET", f"/app/{app}/attempt/msg/{msg}"))["data"]
     key = await server.call(client, "POST", "/auth/api-token", {"name": "k"})
     return {
         "app_id": app,
@@ -269,7 +270,7 @@ async def test_requests_that_break_off_leave_nothing_behind(room: Room) -> None:
     host, port = urlsplit(room.server.url).netloc.split(":")
     for what, parts in heads(room.server.headers["authorization"].encode()).items():
         for cut in (1, 40, len(parts[0])):
-            with socket.create_connection((host, int(port)), timeout=10) as plug:
+            with socket.create_connection((host, int(port)), timeout=60) as plug:
                 plug.sendall(parts[0][:cut])
         assert room.next_good() < NEXT_S, what
     assert room.rows() == before

@@ -36,5 +36,6 @@ def test_a_store_that_is_closed_is_503_with_retry_after_and_bad_health(
             assert response.json()["code"] == "unavailable"
             assert response.headers["retry-after"] == "1"
         health = api.get("/health")
-        assert (health.status_code, health.json()["database"]) == (500, {"status": "error"})
+        assert (health.status_code, health.json()["database"]) == (503, {"status": "error"})
+        assert health.headers["retry-after"] == "1"
         assert api.get("/health/ping").status_code == 204

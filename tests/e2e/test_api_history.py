@@ -57,6 +57,43 @@ def test_attempts_tell_what_happened_and_a_resend_makes_another(
     assert bare["data"][0]["msg"]["payload"] == {}
 
 
+def test_attempts_tell_which_try_they_are_and_when_the_next_is(
+    api: httpx.Client,
+    receiver_of: Callable[..., TestReceiver],
+    settle: Callable[[], None],
+) -> None:
+    bad = receiver_of(Answer(status=500))
+    made(api.post("/app", json={"name": "A", "uid": "s"}))
+    policies = {
+        "hours": {"marketbell.retry-schedule": "1h 2h"},
+        "once": {"marketbell.retry-schedule": "1ms"},
+        "standard": {},
+        "days": {"marketbell.dialect": "sellercenter"},
+    }
+    for uid, metadata in policies.items():
+        form = {"url": bad.url, "uid": uid, "metadata": metadata}
+        made(api.post("/app/s/endpoint", json=form))
+    message = made(api.post("/app/s/msg", json={"eventType": "a.b", "payload": {}}), 202)
+    settle()
+
+    def tries(path: str) -> list[tuple[int, int | None, bool]]:
+        return [
+            (one["attemptNumber"], one["attemptsMax"], one["nextAttempt"] is not None)
+            for one in made(api.get(path), 200)["data"]
+        ]
+
+    of = f"/app/s/attempt/msg/{message['id']}?endpoint_id="
+    assert tries(f"{of}hours") == [(1, 3, True)]
+    assert tries(f"{of}once") == [(2, 2, False), (1, 2, False)]
+    assert tries(f"{of}standard") == [(1, 8, True)]
+    assert tries(f"{of}days") == [(1, None, True)]
+    (first,) = made(api.get("/app/s/attempt/endpoint/hours"), 200)["data"]
+    (pending,) = made(api.get("/app/s/endpoint/hours/msg"), 200)["data"]
+    assert first["nextAttempt"] == pending["nextAttempt"] > first["timestamp"]
+    anywhere = made(api.get("/attempt"), 200)["data"]
+    assert {one["attemptNumber"] for one in anywhere} == {1, 2}
+
+
 def test_lists_are_filtered(
     api: httpx.Client, receiver_of: Callable[..., TestReceiver], settle: Callable[[], None]
 ) -> None:

@@ -47,7 +47,7 @@ def app(svix: Svix) -> str:
 
 def ended(svix: Svix, task_id: str) -> Any:
     """The task once it runs no more."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while (task := svix.background_task.get(task_id)).status is BackgroundTaskStatus.RUNNING:
         assert time.monotonic() < until, task
         time.sleep(0.01)
@@ -156,7 +156,7 @@ def test_a_bulk_replay_sends_what_its_filters_name(
 
 def received_all(svix: Svix, app: str, endpoint: str, count: int) -> None:
     """Wait until so many attempts at an endpoint are recorded."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while len(svix.message_attempt.list_by_endpoint(app, endpoint).data) < count:
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -22,7 +22,9 @@ Capture = pytest.CaptureFixture[str]
 Scene = SimpleNamespace
 """An application `shop` with the endpoint `main` that takes everything, and a message `first`."""
 
-GROUPS = {"application", "endpoint", "event-type", "message", "attempt", "task", "audit"}
+GROUPS = {
+    "application", "endpoint", "event-type", "message", "attempt", "task", "audit", "find",
+}  # fmt: skip
 ALREADY = {"message tail"}
 """Ends only by Ctrl-C, and has a test of its own."""
 
@@ -131,6 +133,7 @@ LINES: dict[str, str] = {
     "task wait": "TASK",
     "task cancel": "RUNNING",
     "audit list": "--app shop --since 1h",
+    "find": "ENDPOINT",
 }
 """One line of each command."""
 
@@ -297,7 +300,7 @@ def test_waiting_shows_the_attempts_and_the_end(
     name, head, attempt = said(capsys, *line).splitlines()
     assert name.startswith("msg_")
     assert head.startswith("BEGAN")
-    assert attempt.split()[1:3] == ["success", "200"]
+    assert attempt.split()[1:4] == ["1/8", "success", "200"]
     refusing = receiver_of(*[Answer(status=500)] * 2)
     api.patch(
         "/app/shop/endpoint/main",
@@ -345,7 +348,7 @@ def test_a_batch_with_a_bad_message_says_which(scene: Scene, capsys: Capture) ->
         (
             "message replay --since 1h --endpoint ep_000000000000000000000000000",
             1,
-            "No application",
+            "no such endpoint",
         ),
         ("message replay --since 1h --endpoint main --app shop --missing --tag t", 2, "missing: "),
         ("message expunge shop --yes", 2, "name messages, or give --all"),
@@ -452,7 +455,7 @@ def test_a_token_of_an_application_works_on_its_own(
     monkeypatch.setenv("MARKETBELL_TOKEN", live.token(organization, scene.application))
     assert said(capsys, "endpoint", "list", "shop").count("\n") == 2
     assert run(["message", "replay", "--since", "1h", "--endpoint", scene.endpoint]) == 2
-    assert "this token sees one application; give --app" in capsys.readouterr().err
+    assert "this token may not look for an endpoint's application" in capsys.readouterr().err
     line = ["message", "replay", "--since", "1h", "--endpoint", "main", "--app", "shop"]
     assert run(line) == 0
     printed = capsys.readouterr()
@@ -467,6 +470,27 @@ def test_the_owner_of_a_quiet_endpoint_is_found(api: httpx.Client, capsys: Captu
     assert said(capsys, "attempt", "list", "--endpoint", endpoint) == ""
     line = ("message", "replay", "--since", "1h", "--endpoint", endpoint, "--missing", "--json")
     assert json.loads(said(capsys, *line))["task"] == "endpoint.replay"
+
+
+def test_an_id_alone_is_found_with_whose_it_is_and_how_it_stands(
+    scene: Scene, capsys: Capture
+) -> None:
+    attempt = scene.attempted()
+    for thing, *shown in (
+        (scene.application, "Shop", f"marketbell endpoint list {scene.application}"),
+        (scene.endpoint, scene.application, "active", f"list --endpoint {scene.endpoint}"),
+        (scene.message, scene.application, scene.endpoint, "success", "order.created"),
+        (attempt, scene.application, "1/8", f"marketbell find {scene.endpoint}"),
+    ):
+        printed = said(capsys, "find", thing)
+        assert all(text in printed for text in shown), printed
+    found = json.loads(said(capsys, "find", scene.message, "--json"))
+    assert (found["app"]["uid"], found["appId"]) == ("shop", scene.application)
+    assert [one["statusText"] for one in found["deliveries"]] == ["success"]
+    assert run(["endpoint", "delete", "shop", "main", "--yes"]) == 0
+    assert run(["find", scene.endpoint]) != 0
+    assert scene.application in capsys.readouterr().err
+    assert run(["find", "main"]) == 2
 
 
 def test_other_peoples_text_does_not_reach_the_terminal(api: httpx.Client, capsys: Capture) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ from marketbell.clock import SystemClock
 from marketbell.model import DeliveryState, Outcome, Policy, SigningKey
 from marketbell.store.base import EndpointDraft
 from marketbell.testing import HANG, OK, Answer, FakeClock, Received, TestReceiver
+from support.eventually import PATIENCE_S, eventually
 from support.plane import DAY, ORGANIZATION, Diary, Knobs, Plane
 
 ERROR: Final = Answer(status=500)
@@ -50,7 +51,7 @@ class TestChanged:
             assert urls == [old.url] * 3 + [new.url] * 3
 
     async def test_url_while_others_wait_behind_a_request_that_hangs(self, tmp_path: Path) -> None:
-        knobs = Knobs(timeout=1_000)
+        knobs = Knobs(timeout=3_000)
         async with (
             TestReceiver([HANG]) as old,
             TestReceiver() as new,
@@ -152,18 +153,16 @@ async def test_a_change_counts_for_what_is_claimed_in_the_same_moment(
         await plane.publish(application)
         await plane.settled()
         subscribers = await plane.store.subscribers(ORGANIZATION, application.public_id)
-        waits = 200 if way == "claimed" else 0
+        waits = 1_500 if way == "claimed" else 0
         accept = plane.dispatcher.accept([plane.acceptance(subscribers, b"{}", after=waits)])
         if way == "claimed":
             await accept
         # While the writer is busy all that follows comes before it at once.
-        busy = plane.store._writer.run(lambda _transaction: time.sleep(0.4))
-        over = asyncio.Event()
-        asyncio.get_running_loop().call_later(0.3, over.set)
-        await over.wait()
+        free = threading.Event()
+        busy = plane.store._writer.run(lambda _transaction: free.wait(PATIENCE_S))
         under_way: list[Awaitable[object]] = [busy]
         if way == "claimed":
-            assert plane.dispatcher.claims.busy
+            await eventually(lambda: plane.dispatcher.claims.busy)
         else:
             under_way.append(asyncio.ensure_future(accept))
             await asyncio.sleep(0)
@@ -179,6 +178,7 @@ async def test_a_change_counts_for_what_is_claimed_in_the_same_moment(
                 application.id, endpoint.public_id, draft, now=plane.clock.now()
             )
             under_way.append(asyncio.ensure_future(update))
+        asyncio.get_running_loop().call_later(0.1, free.set)
         await asyncio.gather(*under_way)
         await plane.settled()
         if change == "url":

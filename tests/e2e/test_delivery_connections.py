@@ -12,6 +12,8 @@ from marketbell.testing import CLOSE, HANG, OK, Answer, FakeClock, Received, Tes
 from support.plane import Diary, Knobs, Plane
 
 ERROR: Final = Answer(status=500)
+KEPT: Final = Knobs(idle_s=60.0)
+"""Where a connection is used again, whatever the machine does meanwhile."""
 
 
 class TestKeptConnections:
@@ -22,7 +24,7 @@ class TestKeptConnections:
     ) -> None:
         clock = FakeClock()
         diary = Diary(clock, [OK, CLOSE, OK])
-        async with TestReceiver(diary) as shop, Plane(tmp_path, clock) as plane:
+        async with TestReceiver(diary) as shop, Plane(tmp_path, clock, KEPT) as plane:
             application = await plane.application(Policy(retry_schedule=(60_000,)))
             endpoint = await plane.endpoint(application, shop.url)
             await plane.publish(application)
@@ -42,7 +44,7 @@ class TestKeptConnections:
     async def test_it_uses_no_step_of_the_schedule(self, tmp_path: Path) -> None:
         clock = FakeClock()
         diary = Diary(clock, [OK, CLOSE, ERROR, ERROR, OK])
-        async with TestReceiver(diary) as shop, Plane(tmp_path, clock) as plane:
+        async with TestReceiver(diary) as shop, Plane(tmp_path, clock, KEPT) as plane:
             application = await plane.application(Policy(retry_schedule=(7_000, 35_000)))
             await plane.endpoint(application, shop.url)
             await plane.publish(application)
@@ -100,7 +102,6 @@ class TestKeptConnections:
             ]
             await plane.until(
                 lambda: sum(one.outcome is Outcome.ACCEPTED for one in plane.told.attempts) == 100,
-                limit_s=30,
             )
             await plane.settled()
             for message in messages:
@@ -186,5 +187,5 @@ class TestTheEnd:
             await shop.wait_for(1)
             assert plane.client.connections == 1
             assert await plane.dispatcher.drain(0.05) == 1
-            await plane.until(lambda: plane.client.connections == 0, limit_s=2)
+            await plane.until(lambda: plane.client.connections == 0)
             assert await plane.attempts(message) == []

@@ -144,7 +144,7 @@ async def test_deleting_an_application_stops_all_that_is_pending(tmp_path: Path)
 async def test_claims_that_wait_in_memory_are_not_sent_after_the_change(
     tmp_path: Path, change: str
 ) -> None:
-    knobs = Knobs(timeout=400)
+    knobs = Knobs(timeout=2_500)
     async with (
         TestReceiver([OK, HANG]) as shop,
         Plane(tmp_path, SystemClock(), knobs) as plane,

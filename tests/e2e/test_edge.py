@@ -12,9 +12,12 @@ from typing import Any, Self
 import httpx
 import pytest
 
+from support.eventually import PATIENCE_S
+
 pytestmark = pytest.mark.alone
 
-SLOW_MS = 400
+SLOW_MS = 1_500
+"""Longer than the machine stands still within a good request."""
 
 
 class Raw:
@@ -22,7 +25,7 @@ class Raw:
 
     def __init__(self, url: str) -> None:
         address = httpx.URL(url)
-        self.socket = socket.create_connection((address.host, address.port), timeout=10)
+        self.socket = socket.create_connection((address.host, address.port), timeout=60)
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +55,7 @@ class Raw:
                 continue
             except OSError:
                 break
-        self.socket.settimeout(10)
+        self.socket.settimeout(60)
         return time.monotonic() - begun
 
     def answer(self) -> tuple[int, dict[str, str], bytes]:
@@ -73,13 +76,19 @@ class Raw:
 
 @pytest.fixture(scope="module")
 def bounded(tmp_path_factory: pytest.TempPathFactory, node_at: Callable[..., Any]) -> Iterator[Any]:
-    """A node with tight bounds, where pages of two origins may call."""
+    """A node with tight bounds of size, where pages of two origins may call."""
     with node_at(
         tmp_path_factory.mktemp("bounded"),
-        request_timeout=SLOW_MS,
         head_max=8_000,
         cors_origins=("https://app.example", "http://localhost:5173"),
     ) as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory, node_at: Callable[..., Any]) -> Iterator[Any]:
+    """A node that does not wait long for a request."""
+    with node_at(tmp_path_factory.mktemp("hurried"), request_timeout=SLOW_MS) as live:
         yield live
 
 
@@ -95,66 +104,66 @@ def prompt(live: Any) -> None:
 
 
 class TestSlowClients:
-    def test_a_head_that_drips_is_cut(self, bounded: Any) -> None:
-        with Raw(bounded.url) as raw:
-            took = raw.drip(b"GET /api/v1/app HTTP/1.1\r\nX: ", every_s=0.1, limit_s=6)
-            assert SLOW_MS / 2000 < took < SLOW_MS / 1000 + 3
+    def test_a_head_that_drips_is_cut(self, hurried: Any) -> None:
+        with Raw(hurried.url) as raw:
+            took = raw.drip(b"GET /api/v1/app HTTP/1.1\r\nX: ", every_s=0.1, limit_s=30)
+            assert SLOW_MS / 2000 < took < SLOW_MS / 1000 + 10
             status, headers, body = raw.answer()
         assert (status, json.loads(body)["code"]) == (408, "request_timeout")
         assert headers["connection"] == "close"
         assert headers["x-request-id"]
-        prompt(bounded)
+        prompt(hurried)
 
-    def test_a_body_that_drips_is_cut(self, bounded: Any) -> None:
+    def test_a_body_that_drips_is_cut(self, hurried: Any) -> None:
         head = (
             "POST /api/v1/app HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n"
-            f"Authorization: Bearer {bounded.token()}\r\n\r\n"
+            f"Authorization: Bearer {hurried.token()}\r\n\r\n"
         )
-        with Raw(bounded.url) as raw:
+        with Raw(hurried.url) as raw:
             raw.send(head.encode())
-            took = raw.drip(b"{", every_s=0.1, limit_s=6)
-            assert SLOW_MS / 2000 < took < SLOW_MS / 1000 + 3
+            took = raw.drip(b"{", every_s=0.1, limit_s=30)
+            assert SLOW_MS / 2000 < took < SLOW_MS / 1000 + 10
             status, _, body = raw.answer()
         assert (status, json.loads(body)["code"]) == (408, "request_timeout")
-        prompt(bounded)
+        prompt(hurried)
 
-    def test_a_body_of_which_nothing_comes_is_cut(self, bounded: Any) -> None:
+    def test_a_body_of_which_nothing_comes_is_cut(self, hurried: Any) -> None:
         for path in ("/api/v1/app", "/api/v1/app/s/msg"):
             head = (
                 f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
-                f"Authorization: Bearer {bounded.token()}\r\n\r\n"
+                f"Authorization: Bearer {hurried.token()}\r\n\r\n"
             )
-            bounded.client().post("/app", json={"name": "S", "uid": "s"})
-            with Raw(bounded.url) as raw:
+            hurried.client().post("/app", json={"name": "S", "uid": "s"})
+            with Raw(hurried.url) as raw:
                 raw.send(head.encode())
                 assert raw.answer()[0] == 408
-        prompt(bounded)
+        prompt(hurried)
 
-    def test_a_connection_that_says_nothing_is_closed(self, bounded: Any) -> None:
-        with Raw(bounded.url) as raw:
+    def test_a_connection_that_says_nothing_is_closed(self, hurried: Any) -> None:
+        with Raw(hurried.url) as raw:
             assert raw.answer()[0] == 0
-        with Raw(bounded.url) as raw:
-            took = raw.drip(b"\r\n" * 100, every_s=0.1, limit_s=6)
-            assert took < SLOW_MS / 1000 + 3
-        prompt(bounded)
+        with Raw(hurried.url) as raw:
+            took = raw.drip(b"\r\n" * 100, every_s=0.1, limit_s=30)
+            assert took < SLOW_MS / 1000 + 10
+        prompt(hurried)
 
-    def test_a_kept_connection_that_dribbles_is_closed(self, bounded: Any) -> None:
-        with Raw(bounded.url) as raw:
+    def test_a_kept_connection_that_dribbles_is_closed(self, hurried: Any) -> None:
+        with Raw(hurried.url) as raw:
             raw.send(b"GET /api/v1/health/ping HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b"204" in raw.socket.recv(4_096)
-            took = raw.drip(b"\r\n" * 100, every_s=0.1, limit_s=6)
-            assert took < SLOW_MS / 1000 + 3
+            took = raw.drip(b"\r\n" * 100, every_s=0.1, limit_s=30)
+            assert took < SLOW_MS / 1000 + 10
 
-    def test_a_client_that_does_not_read_is_cut(self, bounded: Any) -> None:
-        api = bounded.client()
+    def test_a_client_that_does_not_read_is_cut(self, hurried: Any) -> None:
+        api = hurried.client()
         api.post("/app", json={"name": "Big", "uid": "big"})
         for count in range(12):
             payload = {"n": count, "x": "y" * 900_000}
             api.post("/app/big/msg", json={"eventType": "a", "payload": payload})
-        head = f"GET /api/v1/app/big/msg HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bounded.token()}\r\n\r\n"
-        with Raw(bounded.url) as raw:
+        head = f"GET /api/v1/app/big/msg HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {hurried.token()}\r\n\r\n"
+        with Raw(hurried.url) as raw:
             raw.send(head.encode())
-            time.sleep(SLOW_MS / 1000 + 0.8)
+            time.sleep(SLOW_MS / 1000 + 2.5)
             size = 0
             try:
                 while part := raw.socket.recv(1_000_000):
@@ -162,7 +171,7 @@ class TestSlowClients:
             except ConnectionResetError:
                 pass
             assert size < 9_000_000
-        prompt(bounded)
+        prompt(hurried)
 
 
 class TestSizes:
@@ -260,11 +269,10 @@ class TestManyClients:
 
 def wait_for(done: Callable[[], bool]) -> None:
     """Return once it is so; the server learns of a closed connection when it next looks."""
-    for _ in range(500):
-        if done():
-            return
+    end = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < end, "it did not come to be"
         time.sleep(0.01)
-    pytest.fail("it did not come to be")
 
 
 class TestHeaders:

@@ -188,7 +188,7 @@ async def test_times_are_exact_where_clocks_are_apart(trio: Trio) -> None:
         app = await trio.application()
         for n in range(12):
             await trio.endpoint(app, f"{receiver.url}{n}", retry_schedule="700ms")
-        due = time.time() + 0.8
+        due = time.time() + 2.0
         instant = (
             time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(due)) + f".{int(due % 1 * 1000):03}Z"
         )
@@ -237,7 +237,7 @@ async def test_a_node_that_was_frozen_past_its_lease_sends_nothing_and_its_late_
             return sorted(one["outcome"] for one in found["data"])
 
         async with asyncio.timeout(PATIENCE_S):
-            while len(found := await outcomes(first)) < 3:
+            while len(found := await outcomes(first)) < 3:  # noqa: ASYNC110 - no one tells when
                 await asyncio.sleep(0.02)
         assert found == ["accepted", "accepted", "unknown"]
         for message in set(messages) - {first}:

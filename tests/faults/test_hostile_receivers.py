@@ -3,6 +3,10 @@ Receivers that mean harm: each costs one attempt with a clear reason, and nothin
 
 Real sockets and real TLS on the event loop of the server. Time limits are real ones too, with
 room above them, since other work shares the machine.
+
+What they cost is counted on SQLite, where every socket of this process is a receiver's or ours.
+What comes of them is shown on PostgreSQL, too: all of them at once, each attempt on record there
+with its reason.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ from support.creatures import (
 )
 from support.footprint import footprint
 from support.knobs import Knobs
-from support.nodes import OpenPlane
+from support.nodes import OpenPlane, opener, postgres_opener
 
 HOST: Final = "shop.example"
 HERE: Final = ("127.0.0.1",)
@@ -171,15 +175,15 @@ BESTIARY: Final[Mapping[str, Creature]] = {
     "head of one byte a second": Creature(
         home=http(Answer(drip_s=1.0)),
         reason=reasons.READ_TIMED_OUT,
-        timeout=2_200,
-        least=2_200,
+        timeout=3_500,
+        least=3_500,
     ),
     "body of one byte a second": Creature(
         home=lambda _: Lair(drip_after(OK_HEAD + b"Content-Length: 20\r\n\r\n", 1.0)),
         reason=reasons.READ_TIMED_OUT,
-        timeout=2_200,
-        least=2_200,
-        response=range(1, 3),
+        timeout=3_500,
+        least=3_500,
+        response=range(1, 4),
     ),
     "TLS that never begins": Creature(
         home=lambda _: Lair(say_nothing),
@@ -323,21 +327,20 @@ BESTIARY: Final[Mapping[str, Creature]] = {
 
 
 class NameServer(Mapping[str, Sequence[str]]):
-    """Answers for one host, each question with the next of its answers."""
+    """Answers for hosts, each question with the next of its host's answers."""
 
-    def __init__(self, answers: Sequence[Sequence[str]]) -> None:
-        self._answers = list(answers)
+    def __init__(self, answers: Mapping[str, Sequence[Sequence[str]]]) -> None:
+        self._answers = {host: list(each) for host, each in answers.items()}
 
     def __getitem__(self, host: str) -> Sequence[str]:
-        if host != HOST:
-            raise KeyError(host)
-        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        answers = self._answers[host]
+        return answers.pop(0) if len(answers) > 1 else answers[0]
 
     def __iter__(self) -> Iterator[str]:
-        return iter((HOST,))
+        return iter(self._answers)
 
     def __len__(self) -> int:
-        return 1
+        return len(self._answers)
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -358,7 +361,7 @@ async def meet(
     """
     before = max(creature.before for creature in creatures)
     knobs = Knobs(
-        names=NameServer(creatures[0].names),
+        names=NameServer({HOST: creatures[0].names}),
         names_ttl_s=0.0,
         extra_ca=trusted,
         idle_s=60.0 if before else 0.0,
@@ -403,6 +406,55 @@ async def meet(
             )
             for home, endpoint in homes
         ], memory
+
+
+async def meet_all(open_plane: OpenPlane, authority: Authority, trusted: Path) -> dict[str, Found]:
+    """Send one message to all creatures at once, and to some of them others before; what came of each."""
+    hosts = {name: _host(place, name) for place, name in enumerate(BESTIARY)}
+    names = NameServer({hosts[name]: one.names for name, one in BESTIARY.items()})
+    knobs = Knobs(names=names, names_ttl_s=0.0, extra_ca=trusted, idle_s=60.0)
+    async with contextlib.AsyncExitStack() as stack:
+        plane = await stack.enter_async_context(open_plane(SystemClock(), knobs))
+        application = await plane.application(Policy(retry_schedule=()))
+        homes: dict[str, tuple[Home, Endpoint]] = {}
+        for name, one in BESTIARY.items():
+            home = one.home(authority)
+            await stack.enter_async_context(home)
+            wanted = {"now", *(f"before.{number}" for number in range(one.before))}
+            url = f"http{'s' if one.tls else ''}://{hosts[name]}:{home.port}/hook"
+            homes[name] = (
+                home,
+                await plane.endpoint(
+                    application,
+                    url,
+                    policy=Policy(timeout=one.timeout),
+                    event_types=frozenset(wanted),
+                ),
+            )
+        for number in range(max(one.before for one in BESTIARY.values())):
+            await plane.publish(application, event_type=f"before.{number}")
+            await plane.settled()
+        message = await plane.publish(application, event_type="now")
+        await plane.settled()
+        return {
+            name: Found(
+                attempts=await plane.attempts(message, endpoint=endpoint),
+                state=await plane.state(message, endpoint),
+                connections=home.connections,
+            )
+            for name, (home, endpoint) in homes.items()
+        }
+
+
+def _host(place: int, name: str) -> str:
+    """The one that certificates are for, or one of a creature's own for which it has name servers."""
+    return HOST if BESTIARY[name].names == (HERE,) else f"shop-{place}.example"
+
+
+@pytest.fixture
+def open_plane(tmp_path: Path) -> OpenPlane:
+    """On SQLite alone: connections to a database would be counted as a receiver's."""
+    return opener(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -464,6 +516,17 @@ def test_one_attempt_with_its_reason_and_nothing_is_left(
     assert memory <= MEMORY
     assert after.sockets <= before.sockets
     assert after.descriptors <= before.descriptors
+
+
+def test_on_postgresql_each_attempt_is_on_record_with_its_reason(
+    migrated_url: str, authority: Authority, trusted: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL", logger="asyncio")  # servers whose handshakes fail
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        found = runner.run(meet_all(postgres_opener(migrated_url), authority, trusted))
+    assert found.keys() == BESTIARY.keys()
+    for name, one in found.items():
+        judge(name, one)
 
 
 async def _all_at_once(

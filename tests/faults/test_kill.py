@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 from typing import Final
 
+import apsw
 import httpx
 import msgspec
 import pytest
 
 from marketbell.testing import TestReceiver
 from support.door import Door
+from support.eventually import PATIENCE_S
 from support.kills import Kill, Told, held_in_file, told
 from support.ledger import Ledger, Show, attempts_on_record, make_endpoints, shower
 from support.server import Server, running
@@ -88,9 +90,11 @@ async def play(folder: Path, kills: int, ledger: Ledger) -> tuple[Evidence, Live
         # Keys whose answers were lost are sent once more; then no more is published.
         for key, one in ledger.published.items():
             if not one.ids:
-                assert await ledger.post(http, server, application, key)
+                async with asyncio.timeout(PATIENCE_S):
+                    while not await ledger.post(http, server, application, key):
+                        continue
         ledger.well = True
-        drained = await ledger.complete(limit_s=60)
+        drained = await ledger.complete(limit_s=2 * PATIENCE_S)
         took = time.monotonic() - begun
         # A clean stop records the rest; what is on record after it is all that there will be.
         assert await server.stop() == 0
@@ -138,8 +142,40 @@ def settle(ledger: Ledger, found: Evidence, lives: Lives, show: Show) -> None:
     assert outcomes.count("unknown") == len(held)
 
 
+async def test_the_gauges_tell_what_a_kill_leaves_unknown(tmp_path: Path) -> None:
+    """An attempt whose answer is not on disk is as much at risk as one that has no answer yet."""
+    door, server = Door(), Server(tmp_path)
+    async with TestReceiver(door) as receiver, running(server) as http:
+        application, endpoints = await make_endpoints(server, http, receiver.url)
+        body = {"eventType": "order.created", "payload": {}}
+        message = (await server.call(http, "POST", f"/app/{application}/msg", body))["id"]
+        await door.wait_for(len(endpoints))
+        said = await told(server, http)
+        assert (said.in_flight, said.unrecorded) == (len(endpoints), 0)
+        other = apsw.Connection(str(server.path))
+        other.set_busy_timeout(int(PATIENCE_S * 1000))
+        await asyncio.to_thread(other.execute, "begin immediate")
+        door.open()
+        async with asyncio.timeout(PATIENCE_S):
+            while said.in_flight:
+                said = await told(server, http)
+        assert said.unrecorded == len(endpoints)
+        kill = await killed(server, said)
+        assert kill.held == {((route, message), 1) for route in endpoints}
+        other.close()
+
+        await server.start()
+        await receiver.wait_for(2 * len(endpoints), limit_s=PATIENCE_S)
+        assert await server.stop() == 0
+        await server.start()
+        found = await attempts_on_record(server, http, application, endpoints)
+        assert {pair: sorted(one) for pair, one in found.items()} == {
+            (route, message): ["accepted", "unknown"] for route in endpoints
+        }
+
+
 @pytest.mark.proof
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(1_200)
 async def test_50_kills_lose_nothing(tmp_path: Path, show: Show) -> None:
     ledger = Ledger(1)
     found, lives = await play(tmp_path, 50, ledger)

@@ -1,4 +1,8 @@
-"""Hostile and slow callers of the marketplaces' own APIs: bounded in time, and answered as ever."""
+"""
+Hostile and slow callers of the marketplaces' own APIs: bounded in time, and answered as ever.
+
+What is read of a request knows no database; what comes over sockets is tried on both.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ import socket
 import time
 import tracemalloc
 from collections.abc import Iterator
-from typing import Final
+from contextlib import ExitStack
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -21,6 +26,7 @@ from marketbell.marketplace.ovoko.form import read_form
 from marketbell.marketplace.sellercenter import face, signature
 from marketbell.marketplace.sellercenter.errors import ActionError
 from marketbell.marketplace.sellercenter.requests import read_request
+from support.postgres import PostgresServer, fresh_database
 
 pytestmark = pytest.mark.alone
 
@@ -124,11 +130,19 @@ async def test_hostile_forms_take_little_time(name: str) -> None:
 # -- over real sockets ------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
-    folder = tmp_path_factory.mktemp("node")
-    with live_node(folder, marketplaces=True, request_timeout=300) as node:
-        yield node
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def live(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveNode]:
+    with ExitStack() as until:
+        changes: dict[str, Any] = {}
+        if request.param == "postgresql":
+            server: PostgresServer = request.getfixturevalue("postgres")
+            template: str = request.getfixturevalue("migrated_template")
+            changes["db"] = server.url(until.enter_context(fresh_database(server, template)))
+        folder = tmp_path_factory.mktemp("node")
+        node = live_node(folder, marketplaces=True, request_timeout=300, **changes)
+        yield until.enter_context(node)
 
 
 def made(live: LiveNode, marketplace: str) -> NewSeller:
@@ -139,7 +153,7 @@ def made(live: LiveNode, marketplace: str) -> NewSeller:
 def dripping(live: LiveNode, target: str) -> bytes:
     """What comes back for a request whose body never comes whole."""
     url = httpx.URL(live.node.marketplace_url or "")
-    with socket.create_connection((url.host, url.port or 0), timeout=10) as line:
+    with socket.create_connection((url.host, url.port or 0), timeout=60) as line:
         head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nuser"
         line.sendall(head.encode())
         answer = b""
@@ -175,14 +189,14 @@ def test_a_body_that_never_comes_whole_is_given_up(
     answer = dripping(live, signed(made(live, "sellercenter"), "CreateWebhook"))
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"<ErrorCode>5</ErrorCode>" in answer
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20  # and not a minute
 
 
 def test_a_caller_that_goes_away_leaves_nothing_behind(live: LiveNode) -> None:
     url = httpx.URL(live.node.marketplace_url or "")
     seller = made(live, "ovoko")
     for target in ("/crm/importPart", signed(made(live, "sellercenter"), "ProductCreate")):
-        with socket.create_connection((url.host, url.port or 0), timeout=10) as line:
+        with socket.create_connection((url.host, url.port or 0), timeout=60) as line:
             line.sendall(
                 f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nu".encode()
             )

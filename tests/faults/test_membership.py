@@ -103,6 +103,9 @@ class Member:
     def settle(self, slots: Collection[int]) -> frozenset[int]:
         return frozenset(slot for slot in slots if self.under_way[slot])
 
+    def flying(self, slots: Collection[int]) -> frozenset[int]:
+        return self.settle(slots)
+
     async def lose_claims(self, slots: Collection[int]) -> int:
         self.lost_claims += slots
         return 0

@@ -18,12 +18,13 @@ from marketbell.clock import SystemClock
 from marketbell.delivery import reasons
 from marketbell.model import Application, Attempt, DeliveryState, Endpoint, Millis, Outcome, Policy
 from marketbell.testing import OK, Answer, Authority, Received, TestReceiver
+from support.eventually import PATIENCE_S
 from support.knobs import Knobs
 from support.nodes import OpenPlane
 from support.plane import Plane
 from support.proxy import Act, Line, TcpProxy
 
-TIMEOUT: Final[Millis] = 1_000
+TIMEOUT: Final[Millis] = 3_000
 SOON: Final = Policy(retry_schedule=(100,) * 60)
 LONG: Final = Answer(body=b"thank you " * 1_000)
 
@@ -108,7 +109,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
         happen=lambda proxy: proxy.cut(), reason=reasons.REUSED_CLOSED, kept=True, uncounted=True
     ),
     "slow bytes of an answer": Fault(
-        happen=lambda proxy: proxy.put(Line(bytes_per_s=4_000)),
+        happen=lambda proxy: proxy.put(Line(bytes_per_s=1_000)),
         reason=reasons.READ_TIMED_OUT,
         heard=True,
     ),
@@ -139,8 +140,8 @@ async def taken(plane: Plane, messages: Collection[int]) -> None:
         told = plane.told.attempts
         return {one.message_id for one in told if one.outcome is Outcome.ACCEPTED} >= set(messages)
 
-    await plane.until(all_of_them, limit_s=60)
-    await plane.settled(limit_s=30)
+    await plane.until(all_of_them, limit_s=PATIENCE_S)
+    await plane.settled()
 
 
 def more_than(plane: Plane, attempts: int) -> Callable[[], bool]:
@@ -189,7 +190,7 @@ async def test_each_fault_has_its_reason_and_the_delivery_goes_on_after_it(
         def each_has_met_it() -> bool:
             return {attempt.message_id for attempt in plane.told.attempts} >= sent
 
-        await plane.until(each_has_met_it, limit_s=30)
+        await plane.until(each_has_met_it)
         for one in cases:
             one.proxy.put(Line())
             one.proxy.admit()
@@ -228,7 +229,7 @@ async def test_slow_bytes_within_the_limits_are_a_delivery_like_others(
             await plane.endpoint(application, proxy.url(shop.url))
             proxy.put(Line(bytes_per_s=20_000, delay_ms=50))
             message = await plane.publish(application)
-            await plane.settled(limit_s=30)
+            await plane.settled()
             (attempt,) = await plane.attempts(message)
     assert attempt.outcome is Outcome.ACCEPTED
     assert attempt.duration >= 100
@@ -275,7 +276,7 @@ async def test_a_storm_of_faults_loses_nothing_and_all_that_is_sent_twice_is_acc
                     bodies[(await plane.publish(application, body)).id] = body
                 # Some of it meets the fault, whatever the machine is busy with.
                 told = len(plane.told.attempts)
-                await plane.until(more_than(plane, told), limit_s=30)
+                await plane.until(more_than(plane, told))
                 proxy.put(Line())
                 proxy.admit()
             await taken(plane, bodies.keys())

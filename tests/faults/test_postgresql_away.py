@@ -24,7 +24,7 @@ from support.postgres import PostgresServer
 from support.proxy import Act, Line
 
 SOON: Final = Policy(retry_schedule=(100,) * 20)
-KNOBS: Final = Knobs(wait_s=0.5, timeout=40_000, lease=120_000, breaker_failures=1_000)
+KNOBS: Final = Knobs(wait_s=3.0, timeout=40_000, lease=120_000, breaker_failures=1_000)
 LIMIT_S: Final = 40.0
 """How long anything may take on a machine that has other things to do."""
 
@@ -170,16 +170,15 @@ async def test_who_waits_for_a_server_that_is_away_neither_spins_nor_floods_the_
         caplog.clear()
         before, used = direct.proxy.accepted, time.process_time()
         refused = 0
-        end = time.monotonic() + 1.5
-        while time.monotonic() < end:
+        begun = time.monotonic()
+        while (took := time.monotonic() - begun) < 1.5 or refused <= 20:
             with pytest.raises(StoreError):
                 await plane.publish(application)
             refused += 1
             plane.dispatcher.wake()
-            await asyncio.sleep(0.005)
-        assert refused > 20
-        assert direct.proxy.accepted - before < 30
-        assert time.process_time() - used < 1.0
+            await asyncio.sleep(0.02)
+        assert direct.proxy.accepted - before < 20 * took
+        assert time.process_time() - used < 0.67 * took
         assert len(caplog.records) < 10
         direct.proxy.target = ("127.0.0.1", direct.server.port)
         await published_again(plane, application, b"{}")
@@ -199,7 +198,7 @@ async def test_a_node_can_be_stopped_while_the_database_is_away(direct: Site) ->
             door.open()
             await behind(plane)
             begun = time.monotonic()
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 30  # and not for claims, which would take two minutes
         direct.proxy.put(Line())
         # Its claim is found by its lease.
         async with direct.plane(KNOBS) as plane:
@@ -219,7 +218,7 @@ async def test_an_unsteady_network_loses_nothing_and_doubles_nothing(
         await asyncio.sleep(chance.random() * 0.01)
         return Answer(status=500) if chance.random() < 0.2 else OK
 
-    knobs = Knobs(lease=3_000, timeout=1_000, breaker_failures=10_000, look=500)
+    knobs = Knobs(lease=8_000, timeout=3_000, breaker_failures=10_000, look=500)
     async with TestReceiver(answer) as shop, direct.plane(knobs) as plane:
         application = await plane.application(Policy(retry_schedule=(20,) * 60))
         endpoint = await plane.endpoint(application, shop.url)
@@ -247,6 +246,9 @@ async def test_an_unsteady_network_loses_nothing_and_doubles_nothing(
             rounds += 1
             assert rounds < 1_000
             await asyncio.sleep(chance.random() * 0.1)
+            if rounds % 3 == 0:  # on a busy machine nothing would come through between two faults
+                there = len(accepted)
+                await eventually(lambda there=there: len(accepted) > there)
             chosen = chance.random()
             if chosen < 0.4:
                 direct.at_commit(chance.choice((Act.LOSE_ANSWER, Act.RESET)))

@@ -21,7 +21,7 @@ from support.postgres_plane import PostgresPlane
 from support.postgres_replica import Replica
 
 LIMIT_S: Final = 60.0
-KNOBS: Final = Knobs(wait_s=0.5, lease=4_000, timeout=1_500, breaker_failures=1_000, look=500)
+KNOBS: Final = Knobs(wait_s=3.0, lease=6_000, timeout=3_000, breaker_failures=1_000, look=500)
 SOON: Final = Policy(retry_schedule=(100,) * 20)
 
 

@@ -1,7 +1,8 @@
 """
 Under steady load with failing receivers and short retention, a server stays as it is.
 
-A real process: memory, file, connections and descriptors at the end are those of the middle.
+A real process: memory, database, connections and descriptors at the end are those of the middle.
+On PostgreSQL days pass in seconds, so that history goes as it does there: a day's tables at once.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from typing import Final
 
 import httpx
 import msgspec
+import psycopg
 import pytest
 
 from marketbell.testing import HANG, OK, Answer, Received, TestReceiver, Then
+from support import forgetful
 from support.footprint import Footprint, footprint
 from support.ledger import Show, shower, table
+from support.nodes import NewServer
 from support.ports import free_ports
 from support.server import Server, running
 
@@ -31,7 +35,9 @@ RATE: Final = 80
 SELDOM: Final = 320
 """Every so many of them is one for the receivers that hang or are not there: not more than they end."""
 KEPT_S: Final = 3.0
-"""How long payloads are kept; attempts and messages somewhat longer."""
+"""How long payloads are kept on SQLite; attempts and messages somewhat longer."""
+LASTS_DAYS: Final = 30
+"""How many days pass in all on PostgreSQL, where they are kept for some whole days."""
 SAMPLES: Final = 30
 
 ENDPOINTS: Final = {
@@ -80,9 +86,11 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     process: Footprint
     file: int
-    """The database and all that stands beside it."""
+    """Bytes of the database and of all that stands beside it."""
     connections: int
     """To receivers, in use or kept."""
+    to_database: int
+    """Connections to a PostgreSQL."""
 
 
 class Load:
@@ -125,22 +133,40 @@ class Load:
         await server.call(http, "DELETE", f"/app/{made['id']}")
 
 
-async def sample(server: Server, http: httpx.AsyncClient) -> Sample:
+def database_now(database: str) -> tuple[int, int]:
+    """Its bytes, and how many are connected to it."""
+    if database.startswith("sqlite"):
+        file = Path(database.removeprefix("sqlite:///"))
+        return sum(one.stat().st_size for one in file.parent.glob(f"{file.name}*")), 0
+    with psycopg.connect(database, autocommit=True) as connection:
+        row = connection.execute(
+            "select pg_database_size(current_database()), (select count(*) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+            " and backend_type = 'client backend')"
+        ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+async def sample(server: Server, http: httpx.AsyncClient, database: str) -> Sample:
     metrics = await server.metrics(http)
+    file, to_database = await asyncio.to_thread(database_now, database)
     return Sample(
         process=footprint(server.pid),
-        file=sum(file.stat().st_size for file in server.path.parent.glob("marketbell.db*")),
+        file=file,
         connections=int(
             sum(metrics[f'marketbell_sockets{{state="{state}"}}'] for state in ("busy", "idle"))
         ),
+        to_database=to_database,
     )
 
 
-async def prepare(server: Server, http: httpx.AsyncClient, shop: TestReceiver) -> str:
+async def prepare(server: Server, http: httpx.AsyncClient, shop: TestReceiver, speed: float) -> str:
     """An application with all the endpoints; its id."""
     for name in sorted(set(ENDPOINTS.values())):
         await server.call(http, "POST", "/event-type", {"name": name, "description": name})
-    policy = {"marketbell.retry-schedule": "200ms 500ms", "marketbell.timeout": "500ms"}
+    schedule = " ".join(f"{wait * speed:.0f}ms" for wait in (200, 500))
+    policy = {"marketbell.retry-schedule": schedule, "marketbell.timeout": "500ms"}
     body = {"name": "Shop", "metadata": policy}
     application: str = (await server.call(http, "POST", "/app", body))["id"]
     nobody = f"http://127.0.0.1:{next(free_ports())}/"
@@ -151,26 +177,30 @@ async def prepare(server: Server, http: httpx.AsyncClient, shop: TestReceiver) -
     return application
 
 
-async def soak(folder: Path, seconds: float) -> tuple[list[Sample], dict[str, float]]:
+async def soak(
+    new_server: NewServer, database: str, seconds: float
+) -> tuple[list[Sample], dict[str, float]]:
     """A steady load for so long: a sample for every thirtieth of it, and the counters at the end."""
-    server = Server(
-        folder,
+    server = new_server(
         PYTHONPATH=str(TESTS),
         MARKETBELL_BREAKER_FAILURES="10000",
         MARKETBELL_IDLE_CONNECTION_MS="500ms",
+        MARKETBELL_AUTO_DISABLE_AFTER="365d",
     )
-    server.program = ("-m", "support.forgetful", str(KEPT_S))
+    kept_s = KEPT_S if server.alone else seconds * forgetful.DAYS / LASTS_DAYS
+    server.program = ("-m", "support.forgetful", str(kept_s))
+    speed = 1.0 if server.alone else forgetful.speed(kept_s)
     shop = Shop()
     samples: list[Sample] = []
     async with TestReceiver(shop) as receiver, running(server) as http:
-        load = Load(server, http, await prepare(server, http, receiver))
+        load = Load(server, http, await prepare(server, http, receiver, speed))
         publishing = asyncio.create_task(load.publish(seconds))
         begun = time.monotonic()
         for place in range(1, SAMPLES + 1):
             wait = begun + place * seconds / SAMPLES - time.monotonic()
             await asyncio.wait([publishing], timeout=max(0.0, wait))
             await load.look()
-            samples.append(await sample(server, http))
+            samples.append(await sample(server, http, database))
             receiver.requests.clear()
         await publishing
         # Everything that was accepted has come, however much was failing beside it.
@@ -194,6 +224,7 @@ def judge(
     # What comes and goes with requests is left out: the least of it is what stays.
     descriptors = [min(one.process.descriptors for one in part) for part in (middle, end)]
     connections = [min(one.connections for one in part) for part in (middle, end)]
+    to_database = [max(one.to_database for one in part) for part in (middle, end)]
     threads = [max(one.process.threads for one in part) for part in (middle, end)]
     attempts = {
         outcome: int(
@@ -210,6 +241,7 @@ def judge(
         "files, MB": [f"{one / 1e6:.1f}" for one in file],
         "descriptors": descriptors,
         "connections to receivers": connections,
+        "connections to the database": to_database,
         "threads": threads,
     }
     show(
@@ -229,16 +261,21 @@ def judge(
     assert file[1] <= 1.15 * file[0] + 1_000_000
     assert descriptors[1] <= descriptors[0] + 4
     assert connections[1] <= connections[0] + 4
+    assert to_database[1] <= to_database[0]
     assert threads[1] <= threads[0] + 1
     assert counters["marketbell_parked_deliveries"] == 0
 
 
 @pytest.mark.proof
-async def test_thirty_seconds_leave_no_trace(tmp_path: Path, show: Show) -> None:
-    judge(*await soak(tmp_path, 30.0), 30.0, show)
+async def test_thirty_seconds_leave_no_trace(
+    new_server: NewServer, database: str, show: Show
+) -> None:
+    judge(*await soak(new_server, database, 30.0), 30.0, show)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(2_400)
-async def test_half_an_hour_leaves_no_trace(tmp_path: Path, show: Show) -> None:
-    judge(*await soak(tmp_path, 1_800.0), 1_800.0, show)
+async def test_half_an_hour_leaves_no_trace(
+    new_server: NewServer, database: str, show: Show
+) -> None:
+    judge(*await soak(new_server, database, 1_800.0), 1_800.0, show)

@@ -19,6 +19,7 @@ from marketbell.model import DeliveryState, Instant, Outcome, Policy
 from marketbell.store.base import MessageFilter, Page
 from marketbell.testing import OK, Answer, Received, TestReceiver
 from support.door import Door
+from support.eventually import eventually
 from support.plane import ORGANIZATION, Knobs, Plane
 
 SOON: Final = Policy(retry_schedule=(100,) * 20)
@@ -30,7 +31,7 @@ async def write_lock(path: Path) -> AsyncIterator[None]:
     """Another program holds the file's write lock, as a backup or a careless shell does."""
     other = apsw.Connection(str(path))
     try:
-        other.set_busy_timeout(5_000)
+        other.set_busy_timeout(60_000)
         await asyncio.to_thread(other.execute, "begin immediate")
         yield
         other.execute("rollback")
@@ -89,7 +90,7 @@ async def test_results_wait_in_memory_and_are_recorded_afterwards(tmp_path: Path
 async def test_nothing_is_claimed_before_what_is_known_is_recorded(tmp_path: Path) -> None:
     """Leases that end while the store is away do not make known results unknown."""
     door = Door()
-    knobs = Knobs(busy_ms=20, lease=1_200, timeout=150)
+    knobs = Knobs(busy_ms=20, lease=4_000, timeout=2_500)
     async with TestReceiver(door) as shop, Plane(tmp_path, SystemClock(), knobs) as plane:
         application = await plane.application(SOON)
         endpoint = await plane.endpoint(application, shop.url)
@@ -99,7 +100,7 @@ async def test_nothing_is_claimed_before_what_is_known_is_recorded(tmp_path: Pat
             door.open()
             await plane.until(lambda: len(plane.told.attempts) == 1)
             over = asyncio.Event()
-            asyncio.get_running_loop().call_later(1.4, over.set)
+            asyncio.get_running_loop().call_later(4.2, over.set)
             await over.wait()
         await plane.settled()
         assert [one.outcome for one in await plane.attempts(message)] == [Outcome.ACCEPTED]
@@ -179,7 +180,7 @@ async def test_the_loop_does_not_spin_while_there_is_no_room_for_what_is_due(
     from marketbell.delivery.fairness import Places
 
     door, clock = Door(), CountingClock()
-    knobs = Knobs(places=Places(stock=8, sockets=8), timeout=5_000)
+    knobs = Knobs(places=Places(stock=8, sockets=8))
     async with TestReceiver(door) as shop, Plane(tmp_path, clock, knobs) as plane:
         application = await plane.application(SOON)
         for number in range(20):
@@ -231,8 +232,14 @@ async def test_an_unsteady_store_loses_nothing_and_doubles_nothing(
                 await asyncio.sleep(0.002)
 
         workers = [asyncio.create_task(load(worker)) for worker in range(4)]
-        for _ in range(12):
+        rounds = 0
+        while rounds < 12 or len(accepted) <= 20:
+            rounds += 1
+            assert rounds < 1_000
             await asyncio.sleep(chance.random() * 0.06)
+            if rounds % 3 == 0:  # on a busy machine nothing would come through
+                there = len(accepted)
+                await eventually(lambda there=there: len(accepted) > there)
             async with write_lock(plane.path):
                 await asyncio.sleep(chance.random() * 0.08)
         stop = True
@@ -246,9 +253,8 @@ async def test_an_unsteady_store_loses_nothing_and_doubles_nothing(
             )
             return wanted <= delivered
 
-        await plane.until(all_there, limit_s=20)
+        await plane.until(all_there)
         await plane.settled()
-        assert len(accepted) > 20
         found = await plane.store.messages(
             application.id, MessageFilter(with_content=False), Page(limit=10_000)
         )

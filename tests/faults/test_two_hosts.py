@@ -42,7 +42,7 @@ def test_a_link_that_loses_packets_and_goes_down_loses_no_message(tmp_path: Path
         env={**os.environ, "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=500,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-3_000:]

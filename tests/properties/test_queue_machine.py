@@ -295,7 +295,8 @@ class QueueMachine(RuleBasedStateMachine):
     def restart(self, crash: bool) -> None:
         lost = self.stores.restart(crash)
         if lost is not None:
-            assert lost == self.model.lose(self.clock.now(), None, LOST_MAX)
+            spared = self.model.deleted if self.stores.by_slot else ()
+            assert lost == self.model.lose(self.clock.now(), None, LOST_MAX, spared)
 
     # -- what always holds --------------------------------------------------------------
 

@@ -12,11 +12,14 @@ class Door:
     """A receiver's script that answers only once it is open."""
 
     def __init__(self, answer: Answer = OK) -> None:
+        self.count = 0
+        """How many requests have come, answered or not."""
         self._open = asyncio.Event()
         self._came = asyncio.Semaphore(0)
         self._answer = answer
 
     async def __call__(self, request: Received) -> Answer:
+        self.count += 1
         self._came.release()
         await self._open.wait()
         return self._answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -17,8 +18,10 @@ from support.server import Server
 Held: TypeAlias = tuple[Pair, int]
 """A claim: the delivery, and the claim's number."""
 
-_UNREAD_S: Final = 0.3
+_UNREAD_S: Final = 5.0
 """How long after a kill the receiver may come to read what was sent before it."""
+_CLOCKS_S: Final = 0.05
+"""How far the database's clock and ours may be apart, which are the same machine's."""
 
 _HELD: Final = """
 select m.public_id, e.url, d.claim_number
@@ -32,6 +35,29 @@ join lane l on l.endpoint_id = d.endpoint_id join slot s on s.slot = l.slot
 join node n on n.id = s.node_id
 where d.state = 'sending'
 """
+_WATCH: Final = """
+create schema judge;
+create table judge.taken (
+  at double precision, lease_left bigint, message text, url text, claim_number bigint);
+create function judge.note() returns trigger language plpgsql security definer
+set search_path to marketbell as $$
+begin
+  insert into judge.taken
+  select extract(epoch from clock_timestamp()),
+    n.lease_until - (extract(epoch from clock_timestamp()) * 1000)::bigint,
+    m.public_id, e.url, d.claim_number
+  from lane l join delivery d on d.endpoint_id = l.endpoint_id and d.state = 'sending'
+  join message m on m.id = d.message_id join endpoint e on e.id = d.endpoint_id
+  join node n on n.id = old.node_id
+  where l.slot = old.slot;
+  return null;
+end
+$$;
+create trigger watched after update on marketbell.slot for each row
+when (old.node_id <> new.node_id) execute function judge.note();
+"""
+
+_TAKEN: Final = "select at, lease_left, message, url, claim_number from judge.taken order by at"
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -65,14 +91,41 @@ class Kill(msgspec.Struct, frozen=True):
             and any(pair == held for held, _number in self.held)
         )
 
+    def begun(self, made: Iterable[tuple[Pair, Request]]) -> list[Pair]:
+        """
+        Those that were under way, or not on disk, when the node read its gauges.
+
+        What began after that came after it was asked for them.
+        """
+        return [pair for pair, request in made if request.came < self.told.asked]
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A claim that was lost because another node took its slot."""
+
+    at: float
+    lease_left: int
+    """Of the node that had the slot, by the database's clock; milliseconds."""
+    held: Held
+
+    def explains(self, pair: Pair, before: Request, after: Request) -> bool:
+        """Whether it is why a request was followed by another one."""
+        return (
+            pair == self.held[0]
+            and before.came <= self.at + _UNREAD_S
+            and self.at <= after.came + _CLOCKS_S
+        )
+
 
 class Losses(msgspec.Struct, frozen=True):
     """What was sent again although it had been answered with 200, and why."""
 
     by_kill: list[list[tuple[Pair, Request]]]
     """What each kill made unknown, in the order of kills: the deliveries, and the request before it."""
+    by_take: list[Pair]
+    """What no kill explains: its node lived, and its lease was over, so that another one took the slot."""
     by_no_answer: list[Pair]
-    """What no kill explains, and is on record as not answered in time."""
+    """What neither explains, and is on record as not answered in time."""
     unexplained: list[tuple[Pair, Request, Request]]
 
 
@@ -118,19 +171,44 @@ def held_by_nodes(database: PostgresServer, name: str) -> dict[str, frozenset[He
     return {node: frozenset(held) for node, held in found.items()}
 
 
-def losses(ledger: Ledger, kills: list[Kill], on_record: dict[Pair, list[str]]) -> Losses:
+def watch(database: PostgresServer, name: str) -> None:
+    """Let a database that has the schema keep what is lost whenever a slot is taken from a node."""
+    with database.connect(name) as connection:
+        connection.execute(_WATCH)
+
+
+def taken(database: PostgresServer, name: str) -> list[Taken]:
+    """What was lost so since it is watched."""
+    ahead_s = time.time() - time.monotonic()
+    with database.connect(name) as connection:
+        return [
+            Taken(at - ahead_s, left, (_pair(url, message), number))
+            for at, left, message, url, number in connection.execute(_TAKEN)
+        ]
+
+
+def losses(
+    ledger: Ledger,
+    kills: Sequence[Kill],
+    takes: Sequence[Taken],
+    on_record: Mapping[Pair, list[str]],
+) -> Losses:
     """
-    Everything that was sent again after a 200, with the first kill that explains it.
+    Everything that was sent again after a 200, with the first event that explains it.
 
     A kill explains only deliveries that its node held by the database's own word; the database
     forgets a claim in the transaction that records its attempt.
     """
-    found = Losses([[] for _ in kills], [], [])
+    found = Losses([[] for _ in kills], [], [], [])
     for pair, before, after in ledger.doubles():
-        explains = (n for n, kill in enumerate(kills) if kill.explains(pair, before, after))
-        number = next(explains, None)
-        if number is not None:
+        number = next(
+            (n for n, kill in enumerate(kills) if kill.explains(pair, before, after)), None
+        )
+        took = next((take for take in takes if take.explains(pair, before, after)), None)
+        if number is not None and (took is None or kills[number].at <= took.at + _CLOCKS_S):
             found.by_kill[number].append((pair, before))
+        elif took is not None:
+            found.by_take.append(pair)
         elif "no_answer" in on_record[pair]:
             found.by_no_answer.append(pair)
         else:

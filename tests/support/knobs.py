@@ -29,7 +29,7 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     names_ttl_s: float = 30.0
     extra_ca: Path | None = None
     """An authority's certificate that is trusted beside the system's."""
-    timeout: Millis = 3_000
+    timeout: Millis = 20_000
     max_in_flight: int = 64
     lease: Millis = 60_000
     look: Millis = 7 * DAY
@@ -42,7 +42,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     idle_s: float = 1.5
     busy_ms: int = 100
     """How long the store waits for a lock of another program."""
-    wait_s: float = 2.0
+    wait_s: float = 20.0
+    """How long the store lets what is to be written wait."""
 
 
 AS_A_SERVER: Final = Knobs()

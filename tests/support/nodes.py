@@ -49,13 +49,9 @@ def servers(database: str, folder: Path) -> NewServer:
     def new_server(**environment: str) -> Server:
         own = folder / f"server-{next(numbers)}"
         own.mkdir()
-        return Server(
-            own,
-            **{
-                "MARKETBELL_DB": database,
-                "MARKETBELL_SECRETS_KEY": SECRETS_KEY,
-                **environment,
-            },
-        )
+        where = {"MARKETBELL_DB": database}
+        if not database.startswith("sqlite"):
+            where["MARKETBELL_SECRETS_KEY"] = SECRETS_KEY
+        return Server(own, **{**where, **environment})
 
     return new_server

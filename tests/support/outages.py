@@ -20,7 +20,7 @@ from support.postgres_programs import OWNER
 from support.postgres_stores import migrated
 from support.proxy import Act, Line, TcpProxy
 
-STATEMENT_S: Final = 1.0
+STATEMENT_S: Final = 3.0
 """How long the planes here let the server take for a statement, so that tests need not wait long."""
 
 CONNECTIONS: Final = 17

@@ -110,11 +110,17 @@ class QueueModel:
         for birth in births:
             self.duties[message_id, birth.endpoint_id] = Duty(len(self.duties), birth)
 
-    def lose(self, now: Instant, leases_now: Instant | None, lost_max: int) -> int:
-        """Leases end, all of them if no instant is given; how many."""
+    def lose(
+        self,
+        now: Instant,
+        leases_now: Instant | None,
+        lost_max: int,
+        spared: Container[int] = (),
+    ) -> int:
+        """Leases end, all of them if no instant is given, but for those of some endpoints; how many."""
         count = 0
         for duty in self.duties.values():
-            if duty.state is not DeliveryState.SENDING:
+            if duty.state is not DeliveryState.SENDING or duty.endpoint_id in spared:
                 continue
             if leases_now is not None and duty.lease_until > leases_now:
                 continue

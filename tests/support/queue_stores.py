@@ -34,6 +34,9 @@ NODES = 3
 class QueueStores(ABC):
     """Stores of one database; whichever is asked next does the next thing."""
 
+    by_slot = False
+    """Whether a crash ends claims slot by slot, so that those of a deleted endpoint run out by themselves."""
+
     def __init__(
         self, run: Callable[[Awaitable[Any]], Any], clock: FakeClock, lost_max: int
     ) -> None:
@@ -118,6 +121,8 @@ class OneFile(QueueStores):
 
 class ThreeNodes(QueueStores):
     """A database of its own with three nodes, who take turns."""
+
+    by_slot = True
 
     def __init__(
         self,

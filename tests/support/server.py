@@ -51,6 +51,11 @@ class Server:
         self._process: asyncio.subprocess.Process | None = None
 
     @property
+    def alone(self) -> bool:
+        """Whether its database lets no other server run beside it."""
+        return self._environment["MARKETBELL_DB"].startswith("sqlite")
+
+    @property
     def pid(self) -> int:
         """Of the running server."""
         assert self._process is not None

@@ -177,11 +177,12 @@ class Trial:
         made = await server.call(http, "POST", f"/app/{made['id']}/endpoint", {"url": url})
         self._endpoint = made["id"]
 
-    async def publish(self, phase: str, count: int) -> None:
-        """So many messages that belong to a phase."""
+    async def publish(self, phase: str, count: int, *, fill: int = 0) -> None:
+        """So many messages that belong to a phase, each with some bytes more."""
         accepted = self.evidence.phases.setdefault(phase, [])
         for number in range(count):
-            body = {"eventType": "thing.happened", "payload": {"phase": phase, "number": number}}
+            payload = {"phase": phase, "number": number, "fill": "x" * fill}
+            body = {"eventType": "thing.happened", "payload": payload}
             path = f"/app/{self._application}/msg"
             accepted.append((await self._server.call(self._http, "POST", path, body))["id"])
 
@@ -237,6 +238,8 @@ async def be_near(folder: Path) -> None:
             await trial.delivered()
             if any(sh(f"tc qdisc add dev near0 root {bad}") for bad in BAD_LINKS):
                 await trial.publish("lossy", 60)
+                # However slowly they come: no link that is narrow has room for one of these.
+                await trial.publish("lossy", 5, fill=8_000)
                 await trial.delivered()
                 trial.evidence.lost = lost()
                 must("tc qdisc del dev near0 root")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import httpx
 import msgspec
 
-from support.kills import Kill, Losses, losses
+from support.kills import Kill, Losses, Taken, losses
 from support.ledger import Ledger, Pair, Show, attempts_on_record, table
 from support.server import Server
 
@@ -50,6 +50,7 @@ def judge(
     show: Show,
     about: Sequence[tuple[str, object]],
     *,
+    takes: Sequence[Taken] = (),
     name: str = "kill ledger",
 ) -> None:
     """Print the ledger, `about` the run first; AssertionError if it does not balance."""
@@ -59,7 +60,7 @@ def judge(
     unrecorded = [
         pair for pair, requests in ledger.seen.items() if len(requests) > len(on_record[pair])
     ]
-    lost = losses(ledger, kills, on_record)
+    lost = losses(ledger, kills, takes, on_record)
     rows: list[tuple[str, object]] = [
         *about,
         ("seconds", f"{evidence.took_s:.1f}"),
@@ -89,21 +90,33 @@ def judge(
         answered = sum(one.answered is not None for one in requests)
         assert recorded["accepted"] >= 1
         assert recorded["accepted"] + recorded["rejected"] <= answered
+    # No slot is taken from a node whose lease holds.
+    assert all(take.lease_left < 0 for take in takes)
     _judge_losses(kills, lost, on_record)
 
 
 def _rows_of(kills: list[Kill], lost: Losses) -> list[tuple[str, object]]:
-    most = max(range(len(kills)), key=lambda n: len(lost.by_kill[n]))
     explained = sum(map(len, lost.by_kill))
-    again = explained + len(lost.by_no_answer) + len(lost.unexplained)
+    again = explained + len(lost.by_take) + len(lost.by_no_answer) + len(lost.unexplained)
+    begun = [len(kill.begun(made)) for kill, made in zip(kills, lost.by_kill, strict=True)]
+    worst = begun.index(max(begun))
+    waited_s = [
+        kill.at - request.answered
+        for kill, made in zip(kills, lost.by_kill, strict=True)
+        for _pair, request in made
+        if request.answered is not None
+    ]
     return [
         ("claims held by nodes when they ended", sum(len(kill.held) for kill in kills)),
         ("attempts in flight then, by their gauges", sum(kill.told.in_flight for kill in kills)),
         ("attempts that waited to be recorded", sum(kill.told.unrecorded for kill in kills)),
         ("sent again after a 200", again),
         ("  held by a node that was ended", explained),
-        ("    by one of them at most", len(lost.by_kill[most])),
-        ("    of which its gauges told", kills[most].told.at_risk),
+        ("    begun when its gauges were read", sum(begun)),
+        ("    by one of them at most", begun[worst]),
+        ("    of which its gauges told", kills[worst].told.at_risk),
+        ("    answered so long before, s", f"{max(waited_s, default=0.0):.2f}"),
+        ("  held by a node that lived and had lost its lease", len(lost.by_take)),
         ("  answered too late", len(lost.by_no_answer)),
         ("  not explained", len(lost.unexplained)),
     ]
@@ -113,13 +126,11 @@ def _judge_losses(kills: list[Kill], lost: Losses, on_record: dict[Pair, list[st
     """Sent again after a 200 is only what a node held when it was ended, and no more than it told of."""
     assert not lost.unexplained
     for kill, made in zip(kills, lost.by_kill, strict=True):
-        # What began after the gauges were read came after they were asked for.
-        before = [pair for pair, request in made if request.came < kill.told.asked]
-        assert len(before) <= kill.told.at_risk, (kill.told, kill.at, made)
+        assert len(kill.begun(made)) <= kill.told.at_risk, (kill.told, kill.at, made)
     # Each is on record as a claim that was lost, or as an answer that came too late: a node that
     # was frozen for longer than a request may take, and kept its slots, finds its time over.
     again = Counter(pair for made in lost.by_kill for pair, _request in made)
-    again.update(lost.by_no_answer)
+    again.update(lost.by_take + lost.by_no_answer)
     for pair, count in again.items():
         recorded = Counter(on_record[pair])
         assert count <= recorded["unknown"] + recorded["no_answer"], (pair, recorded)

@@ -230,12 +230,12 @@ def test_the_heartbeat_tells_how_late_the_machine_was(
 
     def stop(_file: int) -> None:
         stopped.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     with Heartbeat(tmp_path) as heartbeat:
-        assert heartbeat.late < 10_000
+        assert heartbeat.late < 60_000
         monkeypatch.setattr("marketbell.demo.heartbeat.os.fsync", stop)
-        assert stopped.wait(10)
+        assert stopped.wait(60)
         before = heartbeat.late
         while heartbeat.late <= max(before, 300):
             go_on.wait(0.01)

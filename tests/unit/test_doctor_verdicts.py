@@ -31,7 +31,8 @@ TABLES = ("attempt", "message")
 
 
 def here(**other: object) -> Here:
-    return Here(**{"now": NOW, "version": "18.1", "replica": False, "size": GB, **other})  # type: ignore[arg-type]
+    well: dict[str, object] = {"now": NOW, "version": "18.1", "number": 180_001, "replica": False}
+    return Here(**{**well, "size": GB, **other})  # type: ignore[arg-type]
 
 
 def node(name: str = "a", **other: object) -> NodeRow:
@@ -63,7 +64,12 @@ CASES = [
     (of_database.of_postgresql(here(), 3), "ok", "answers in 3 ms"),
     (of_database.of_postgresql(here(), 101), "warning", "nearer"),
     (of_database.of_postgresql(here(replica=True), 3), "failure", "primary"),
+    (of_database.of_postgresql(here(number=140_023), 3), "failure", "needs 15 or later"),
+    (of_database.of_postgresql(here(number=150_000), 3), "ok", "answers"),
+    (of_database.of_postgresql(here(number=189_999), 3), "ok", "answers"),
+    (of_database.of_postgresql(here(number=190_000), 3), "warning", "newer Marketbell"),
     (of_database.of_schema(Standing(3, (), (), ())), "ok", "up to date"),
+    (of_database.of_schema(Standing(4, (), (), (), 1)), "warning", "1 ahead of this program"),
     (of_database.of_schema(Standing(2, (step(3),), (), ())), "failure", "marketbell migrate"),
     (of_database.of_schema(Standing(2, (step(3, after=True),), (), ())), "warning", "migrate"),
     (
@@ -117,6 +123,8 @@ CASES = [
     (of_database.of_nodes([node(), node("b", role="api")]), "ok", "2 nodes live (1)"),
     (of_database.of_nodes([]), "warning", "marketbell serve"),
     (of_database.of_nodes([node(), node("b", left=0)]), "warning", "lost in the last hour: b"),
+    (of_database.of_nodes([node(), node("b", fit=False)]), "warning", "what b asks for its slots"),
+    (of_database.of_nodes([node(fit=False)]), "failure", "gets no answer"),
     (of_database.of_nodes([node(left=-1)]), "failure", "no node lives"),
     (of_database.of_nodes([node(role="api")]), "failure", "--role worker"),
     (of_database.of_slots([node(slots=512), node("b", slots=512)]), "ok", "512 at most"),

@@ -6,7 +6,6 @@ import asyncio
 
 from marketbell.delivery.hints import Hint, Hints, read
 from marketbell.delivery.lookout import Lookout
-from marketbell.delivery.tenure import Tenure
 from marketbell.errors import UnavailableError
 from marketbell.store.base import Change
 
@@ -52,6 +51,27 @@ async def test_what_comes_together_is_told_once() -> None:
     assert (last.nodes, last.any_due, last.due) == (True, True, [])
 
 
+async def test_what_comes_while_something_is_told_is_told_before_the_end() -> None:
+    told, going = Told(), asyncio.Event()
+
+    async def tell(text: str) -> None:
+        await going.wait()
+        await told(text)
+
+    hints = Hints(tell, lambda: 1)
+    hints.start()
+    hints.due([1])
+    await asyncio.sleep(0)
+    hints.due([2])
+    ending = asyncio.create_task(hints.stop())
+    await asyncio.sleep(0)
+    hints.due([3])
+    going.set()
+    await ending
+    said = [hint.due for hint in map(read, told.texts) if hint is not None]
+    assert said == [[1], [2, 3]]
+
+
 async def test_nothing_to_tell_is_not_told_and_a_lost_hint_is_lost() -> None:
     told = Told()
     hints = Hints(told, lambda: 1)
@@ -86,43 +106,23 @@ def test_what_cannot_be_read_is_nothing() -> None:
     assert read('{"node": 3, "of_a_later_version": 1}') == Hint(node=3)
 
 
-async def test_the_lookout_asks_only_where_it_has_slots_and_nothing_goes_on() -> None:
-    class Lanes:
-        told = False
-        asked = 0
-        fails = False
-
-        async def next_due(self, slots: object) -> int:
-            self.asked += 1
-            if self.fails:
-                raise UnavailableError("away")
-            return 42
-
-    lanes, tenure, busy = Lanes(), Tenure(lambda: 0.0), False
-    expected: list[int] = []
+async def test_the_lookout_looks_often_only_where_nobody_tells() -> None:
+    told = False
+    looks: list[bool] = []
     came = asyncio.Event()
 
-    def expect(at: int) -> None:
-        expected.append(at)
+    def look() -> None:
+        looks.append(told)
         came.set()
 
-    lookout = Lookout(lanes, tenure, poll=5, busy=lambda: busy, expect=expect)
+    lookout = Lookout(poll=5, told=lambda: told, look=look)
     lookout.start()
-    await asyncio.sleep(0.02)
-    assert lanes.asked == 0
-    tenure.renew(frozenset({1}), 1.0)
+    for _ in range(3):
+        await came.wait()
+        came.clear()
+    told = True
     await came.wait()
-    busy = True
-    await asyncio.sleep(0.01)
-    asked = lanes.asked
-    await asyncio.sleep(0.02)
-    assert lanes.asked == asked
-    busy, lanes.fails = False, True
-    await asyncio.sleep(0.02)
-    assert lanes.asked == asked + 1  # then it waits for a second, or until it is told
-    lanes.fails = False
-    came.clear()
-    lookout.ring()
-    await came.wait()
+    count = len(looks)
+    await asyncio.sleep(0.05)
+    assert len(looks) == count
     await lookout.stop()
-    assert set(expected) == {42}

@@ -50,16 +50,17 @@ def test_every_parameter_stands_in_the_table_and_every_row_is_used() -> None:
     assert used == {row.split(" ")[-1] for row in parameters.QUERY}
     special = {f"{one.name} {name}" for one in OPERATIONS for name in one.query}
     assert {row for row in parameters.QUERY if " " in row} <= special
-    assert {name for one in OPERATIONS for name in parameters.in_path(one.path)} == set(
-        parameters.PATHS
-    )
+    in_paths = {name for one in OPERATIONS for name in parameters.in_path(one.path)}
+    assert in_paths == {row.split(" ")[-1] for row in parameters.PATHS}
+    special = {f"{one.name} {name}" for one in OPERATIONS for name in parameters.in_path(one.path)}
+    assert {row for row in parameters.PATHS if " " in row} <= special
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
 def test_every_operation_says_what_it_does_takes_and_gives(operation: Operation) -> None:
     assert operation.summary.endswith(".")
     assert operation.gives
-    assert all(status < 300 or status == 500 for status in operation.gives)
+    assert all(status < 300 or status == 503 for status in operation.gives)
     if operation.method in {"PUT", "PATCH"}:
         assert operation.takes is not None
     if operation.method in {"GET", "DELETE"}:

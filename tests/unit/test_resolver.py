@@ -50,7 +50,7 @@ async def ask(resolver: Resolver, host: str) -> Resolved:
     answer: asyncio.Future[Resolved] = asyncio.get_running_loop().create_future()
     resolver.resolve(host, answer.set_result)
     assert not answer.done()  # never within the call
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await answer
 
 
@@ -79,7 +79,7 @@ class Stuck:
     def __call__(self, host: str) -> Sequence[str]:
         self.asked.append(host)
         if self.stuck(host):
-            self.released.wait(20)
+            self.released.wait(60)
         return ["8.8.8.8"]
 
 
@@ -212,7 +212,7 @@ async def test_many_who_ask_for_one_name_share_one_lookup() -> None:
 
 async def test_a_lookup_that_hangs_is_given_up_and_its_name_fails_fast_until_it_returns() -> None:
     with stuck(lambda host: host == "slow.example") as server:
-        async with resolving(server, limit_s=0.05) as resolver:
+        async with resolving(server, limit_s=1.5) as resolver:
             late = await ask(resolver, "slow.example")
             assert late.reason == reasons.RESOLVE_TIMED_OUT
             resolver_clock_free = await ask(resolver, "fast.example")
@@ -223,7 +223,7 @@ async def test_a_lookup_that_hangs_is_given_up_and_its_name_fails_fast_until_it_
 async def test_hanging_names_take_at_most_half_of_the_threads_and_known_names_go_on() -> None:
     clock = FakeClock(still=True)
     with stuck(lambda host: host.startswith("slow")) as server:
-        async with resolving(server, clock=clock, limit_s=0.2, threads=8) as resolver:
+        async with resolving(server, clock=clock, limit_s=1.5, threads=8) as resolver:
             await ask(resolver, "known.example")
             clock.advance(30_000)
             slow = [asyncio.create_task(ask(resolver, f"slow{n}.example")) for n in range(20)]
@@ -242,16 +242,16 @@ async def test_names_that_hung_last_time_leave_threads_to_new_ones() -> None:
         asked.append(host)
         if not host.startswith("slow"):
             return ["8.8.8.8"]
-        hang.wait(20)
+        hang.wait(60)
         raise socket.gaierror(socket.EAI_AGAIN, "no name server answered")
 
     clock = FakeClock(still=True)
     slow = [f"slow{n}.example" for n in range(4)]
     try:
-        async with resolving(lookup, clock=clock, limit_s=0.05, threads=8) as resolver:
+        async with resolving(lookup, clock=clock, limit_s=1.5, threads=8) as resolver:
             first = await asyncio.gather(*[ask(resolver, host) for host in slow])
             hang.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while resolver._pending:  # noqa: ASYNC110 - a thread tells nobody
                     await asyncio.sleep(0)
             hang.clear()

@@ -77,11 +77,11 @@ def test_what_multiplies_doubles_with_every_level(name: str) -> None:
 
 
 def test_a_deep_payload_is_refused_for_a_schema_that_multiplies_and_taken_for_others() -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     bounded = PayloadSchema(TWICE, trusted=False)
     with pytest.raises(InvalidError, match="too much work"):
         bounded.check(nested(40))
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 1
     PayloadSchema(HARMLESS["a tree"], trusted=False).check(nested(40))
 
 

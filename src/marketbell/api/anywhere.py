@@ -63,6 +63,7 @@ async def _attempts(call: Call) -> Answer:
             lambda one: OwnedAttemptOut(
                 **msgspec.structs.asdict(
                     attempts.shown(
+                        call.services,
                         one.value,
                         with_content=which is None or which.with_content,
                         with_message=with_message,

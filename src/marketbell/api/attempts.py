@@ -15,6 +15,7 @@ from marketbell.api.instants import iso
 from marketbell.api.messages import MessageOut, channel_of, tag_of
 from marketbell.api.pagination import PARAMETERS, ListOut, list_of, page_of
 from marketbell.control import history
+from marketbell.control.services import Services
 from marketbell.model import DeliveryState, Outcome, Trigger
 from marketbell.store.base import AttemptFilter, AttemptRow, Slice
 
@@ -78,11 +79,17 @@ class MessageAttemptOut(
     """Our own word: accepted, rejected, no_answer, closed, unknown."""
     reason: str
     """Our own clause: what went wrong, empty for a success."""
+    attempt_number: int
+    """Which try of its delivery it is, from 1; 0 for one that does not count as a try."""
+    attempts_max: int | None
+    """How many tries its delivery may have by the schedule as it is now; null where time ends them."""
+    next_attempt: str | None
+    """When its delivery is tried next; null if it is not."""
     msg: MessageOut | None = None
 
 
 def shown(
-    row: AttemptRow, *, with_content: bool = True, with_message: bool = False
+    services: Services, row: AttemptRow, *, with_content: bool = True, with_message: bool = False
 ) -> MessageAttemptOut:
     """An attempt on the wire."""
     attempt = row.attempt
@@ -104,6 +111,9 @@ def shown(
         timestamp=iso(attempt.started_at),
         outcome=attempt.outcome,
         reason=attempt.reason,
+        attempt_number=attempt.number,
+        attempts_max=history.attempts_max(services, row),
+        next_attempt=None if row.next_at is None else iso(row.next_at),
         msg=messages.shown(row.message, with_content=False) if with_message else None,
     )
 
@@ -149,7 +159,7 @@ async def _listed(call: Call, *, message: str | None = None, endpoint: str | Non
     return answer_of(
         list_of(
             Slice((), done=True) if which is None else part,
-            lambda row: shown(row, with_content=content, with_message=with_message),
+            lambda row: shown(call.services, row, with_content=content, with_message=with_message),
             lambda row: row.attempt.public_id,
         )
     )
@@ -180,7 +190,7 @@ async def _get(call: Call) -> Answer:
         call.path["msg_id"],
         call.path["attempt_id"],
     )
-    return answer_of(shown(row))
+    return answer_of(shown(call.services, row))
 
 
 async def _expunge(call: Call) -> Answer:

@@ -9,6 +9,7 @@ import msgspec
 
 from marketbell.api.answers import NO_CONTENT, Answer
 from marketbell.api.call import Access, Call, Operation
+from marketbell.api.problems import COME_AGAIN
 from marketbell.errors import StoreError
 
 PATH: Final = "/api/v1/health"
@@ -41,14 +42,15 @@ class Health:
         self._lock = asyncio.Lock()
 
     async def work(self, call: Call) -> Answer:
-        """200 if a write transaction can be made, else 500; both with a body."""
+        """200 if a write transaction can be made, else 503; both with a body."""
         async with self._lock:
             now = call.services.clock.monotonic()
             if self._asked_at is None or not 0 <= now - self._asked_at < _REMEMBERED_S:
                 self._good = await _pinged(call)
                 self._asked_at = now
         part = Part("ok" if self._good else "error")
-        return Answer(200 if self._good else 500, msgspec.json.encode(HealthOut(part, part, part)))
+        body = msgspec.json.encode(HealthOut(part, part, part))
+        return Answer(200, body) if self._good else Answer(503, body, COME_AGAIN)
 
 
 async def _pinged(call: Call) -> bool:
@@ -71,7 +73,7 @@ def operations() -> tuple[Operation, ...]:
             path=PATH,
             name="v1.health.get",
             summary="Tells whether a write transaction can be made, asked at most once a second.",
-            gives={200: HealthOut, 500: HealthOut},
+            gives={200: HealthOut, 503: HealthOut},
             access=Access.NOBODY,
             work=Health().work,
         ),

@@ -32,8 +32,8 @@ from marketbell.errors import (
     UnavailableError,
 )
 
-RETRY_AFTER_S: Final = 1
-"""What a 503 asks for."""
+COME_AGAIN: Final = ((b"retry-after", b"1"),)
+"""What a 503 asks for, as headers."""
 
 STATUSES: Final[tuple[tuple[type[MarketbellError], int], ...]] = (
     (TooLargeError, 413),
@@ -112,7 +112,7 @@ def problem(error: MarketbellError) -> Answer:
     status = status_of(error)
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if status == 503:
-        headers = ((b"retry-after", b"%d" % RETRY_AFTER_S),)
+        headers = COME_AGAIN
     elif isinstance(error, RateLimitedError):
         headers = ((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))),)
     elif status == 401:

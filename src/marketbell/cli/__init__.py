@@ -38,6 +38,7 @@ _COMMANDS: Final = (
     ("token", "token:token_app", "Tokens for the management API."),
     ("secrets", "secrets:secrets_app", "The key that endpoints' secrets are sealed with."),
     *((name, "{0}:{0}_app".format(name.replace("-", "_")), text) for name, text in _GROUPS.items()),
+    ("find", "find:find", "Whose an id is, how it stands, and where to look on."),
     ("catalogue", "catalogue:catalogue_app", "What each dialect's events look like."),
     (
         "sandbox",

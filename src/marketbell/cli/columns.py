@@ -111,10 +111,19 @@ def _response(attempt: Thing) -> str:
     return "" if response == attempt.get("reason") else response
 
 
+def _which(attempt: Thing) -> str:
+    """Which try of how many, as far as the server says it; none that does not count is one."""
+    number, most = attempt.get("attemptNumber"), attempt.get("attemptsMax")
+    if not number:
+        return ""
+    return f"{number}/{most}" if most else str(number)
+
+
 _TRIGGERS: Final = ("schedule", "resend")
 
 ATTEMPTS: Final = (
     field("Id", "id"),
+    Column("Attempt", _which),
     field("Status", "statusText"),
     Column("Answer", _answer),
     time_of("Began", "timestamp"),
@@ -127,10 +136,12 @@ ATTEMPT: Final = (
     *ATTEMPTS,
     prose("URL", "url"),
     Column("By", lambda one: _TRIGGERS[one["triggerType"]]),
+    time_of("Next attempt", "nextAttempt"),
     Column("Response", _response, folds=True),
 )
 FOLLOWED: Final = (
     Column("Began", lambda one: clock_of(one["timestamp"])),
+    Column("Attempt", _which),
     field("Status", "statusText"),
     Column("Answer", _answer),
     Column("Took", lambda one: f"{one['responseDurationMs']} ms"),
@@ -140,7 +151,7 @@ FOLLOWED: Final = (
     prose("Reason", "reason"),
 )
 """Of attempts as they happen."""
-FOLLOWED_WIDTHS: Final = (12, 7, 9, 8, 25, 31, 30, 0)
+FOLLOWED_WIDTHS: Final = (12, 7, 7, 9, 8, 25, 31, 30, 0)
 
 TASKS: Final = (
     field("Id", "id"),

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from marketbell.control import applications
+from marketbell.control.directory import DEFAULT_DIALECT
 from marketbell.control.services import Services
 from marketbell.control.shapes import (
     MESSAGE_CHANNELS_MAX,
@@ -15,6 +16,7 @@ from marketbell.control.shapes import (
     check_text,
 )
 from marketbell.control.tokens import Principal
+from marketbell.delivery import retry
 from marketbell.errors import InvalidError
 from marketbell.model import DeliveryState, Endpoint, Instant, Message, Millis
 from marketbell.store.base import (
@@ -132,6 +134,16 @@ async def attempt(
     application = await applications.get(services, principal, application_ref)
     found = await services.store.message(application.id, ref)
     return await services.store.attempt(found.id, attempt_id)
+
+
+def attempts_max(services: Services, row: AttemptRow) -> int | None:
+    """How many attempts the delivery of one may have, as things are now; None if nothing says so."""
+    if row.retry_schedule is not None:
+        return len(row.retry_schedule) + 1
+    name = row.dialect or DEFAULT_DIALECT
+    if name not in services.registry:
+        return None
+    return retry.attempts_max(services.registry.dialect(name).schedule)
 
 
 async def deliveries(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import msgspec
@@ -15,6 +15,7 @@ from marketbell.delivery.fairness import Lanes
 from marketbell.delivery.fitness import Work
 from marketbell.delivery.lane import Lane
 from marketbell.delivery.leases import Leases
+from marketbell.delivery.rooms import Revisions, Rooms
 from marketbell.delivery.tenure import ALL, Owned
 from marketbell.errors import OutcomeUnknownError, StoreError
 from marketbell.model import NEVER, Application, Claim, Endpoint, Instant, Millis
@@ -29,45 +30,6 @@ _LOST_STEP: Millis = 1_000
 """Claims that run out within so short a time are looked for together."""
 _PAUSE: Millis = 250
 """How long, in real time, before the store is asked again that could not, or that there was no room for."""
-
-
-class _Rooms(Mapping[int, int]):
-    """
-    Each lane's room at the moment it is asked for; read from the writer's thread, one integer at a time.
-
-    It knows every lane, and names those that are not as they would be if they were new.
-    """
-
-    def __init__(self, lanes: Lanes, now: Instant) -> None:
-        self._lanes = lanes
-        self._now = now
-        self._named = lanes.active()
-
-    def __getitem__(self, endpoint_id: int) -> int:
-        lane = self._lanes.by_endpoint[endpoint_id]
-        return 0 if lane.held_until > self._now else self._lanes.room_of(lane)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._named)
-
-    def __len__(self) -> int:
-        return len(self._named)
-
-
-class _Revisions(Mapping[int, int]):
-    """The revision of each endpoint that has a lane."""
-
-    def __init__(self, lanes: dict[int, Lane]) -> None:
-        self._lanes = lanes
-
-    def __getitem__(self, endpoint_id: int) -> int:
-        return self._lanes[endpoint_id].plan.endpoint.revision
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._lanes)
-
-    def __len__(self) -> int:
-        return len(self._lanes)
 
 
 class Claims:
@@ -125,7 +87,13 @@ class Claims:
         if due_at < self._next_at:
             self._next_at = due_at
             self.look()
-            self._set_timer()
+            if not (self.busy or self._bell.is_set()):  # else it is set afterwards
+                self._set_timer()
+
+    def poll(self) -> None:
+        """Something may be due that nobody told of: claim, unless that goes on or could not be just now."""
+        if not (self.busy or self._away):
+            self.expect(self._clock.now())
 
     def expect_lost(self, lease_until: Instant) -> None:
         """Claims that nobody may know of, because their commit's answer was lost, run out then."""
@@ -233,11 +201,11 @@ class Claims:
             lease_until=self._leases.until(),
             limit=max(1, min(_AT_ONCE, self._lanes.room())),
             bytes_max=max(1, places.stock_bytes - self._lanes.stock_bytes),
-            rooms=_Rooms(self._lanes, now),
+            rooms=Rooms(self._lanes, now),
             new_room=0 if self._lanes.crowded else 1,
             lanes=lanes,
             lost_max=self._lost_max,
-            known=_Revisions(by_endpoint),
+            known=Revisions(by_endpoint),
             slots=None if slots is ALL else slots,
             node_id=self._owned.node_id,
         )
@@ -258,7 +226,10 @@ class Claims:
             _log.warning("the store gives claims again")
         self._away = False
         self._take(self._still_ours(claimed, slots), lanes, changes)
-        return True
+        if claimed.unread:
+            self.give_back(claimed.unread)
+            self.expect(now + int(_PAUSE * self._clock.speed))
+        return not claimed.unread
 
     def _still_ours(self, claimed: Claimed, asked: frozenset[int]) -> Claimed:
         """What was claimed without that of slots that were lost meanwhile, which is given back."""

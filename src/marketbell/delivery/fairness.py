@@ -14,10 +14,6 @@ from marketbell.delivery.plan import Plan
 from marketbell.model import Claim, Instant, Millis, Trigger
 
 
-_IDLE_ACTIVE = 200
-"""So many lanes count as active though nothing of them is in memory."""
-
-
 class Places(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one node."""
 
@@ -49,8 +45,8 @@ class Lanes:
         """Proven ones: they have requests at work already, and their ends bring them back."""
         self._unproven_max = max(1, int(places.sockets * places.unproven_share))
         self._newcomers_max = max(8, places.stock // 16)
-        self._active: dict[Lane, None] = {}
-        """Lanes with claims in memory, and some of those that had."""
+        self.active: dict[Lane, None] = {}
+        """Those with claims in memory, at work or promised; and those that had, until someone drops them."""
         self._waking: list[tuple[Instant, int]] = []
         self._turn = 1
         self._taken: dict[int, Instant] = {}
@@ -161,7 +157,7 @@ class Lanes:
         ):
             return False
         lane.reserved += 1
-        self._active[lane] = None
+        self.active[lane] = None
         self.stock += 1
         self.stock_bytes += size
         return True
@@ -177,7 +173,7 @@ class Lanes:
         if reserved:
             lane.reserved -= 1
         else:
-            self._active[lane] = None
+            self.active[lane] = None
             self.stock += 1
             self.stock_bytes += len(claim.message.payload)
         # What is sent again on request stands with the retries: a replay keeps no first try waiting.
@@ -192,18 +188,6 @@ class Lanes:
     def room_of(self, lane: Lane) -> int:
         """How many more claims a lane may have; none if unproven ones wait for a socket already."""
         return 0 if self.crowded and not lane.window.proven else lane.room()
-
-    def active(self) -> list[int]:
-        """
-        Endpoints of the lanes that may have less room than one of which nothing is known.
-
-        Those are the ones with claims in memory. Some that had claims lately are among them: they
-        may have more room.
-        """
-        idle = [lane for lane in self._active if lane.idle]
-        for lane in idle[:-_IDLE_ACTIVE]:
-            del self._active[lane]
-        return [lane.plan.endpoint.id for lane in self._active]
 
     @property
     def crowded(self) -> bool:

@@ -14,8 +14,8 @@ from marketbell.store.base import Change
 
 _log = logging.getLogger(__name__)
 
-_TOGETHER_S: Final = 0.003
-"""For so long hints are gathered: each costs a commit of its own, and a lock of the whole server."""
+_REST_S: Final = 0.003
+"""So long after one text hints are gathered for the next: each costs a commit, and a lock of the whole server."""
 _BYTES_MAX: Final = 7_900
 """PostgreSQL takes no longer payload."""
 
@@ -118,13 +118,11 @@ class Hints:
 
     async def _run(self) -> None:
         failing = False
-        while True:
+        while self._any or not self._stopping:
             await self._bell.wait()
-            if not self._stopping:
-                await asyncio.sleep(_TOGETHER_S)
-            elif not self._any:
-                return
             self._bell.clear()
+            if not self._any:
+                continue
             try:
                 await self._tell(self.text())
                 failing = False
@@ -134,8 +132,8 @@ class Hints:
                 failing = True
             except Exception:
                 _log.exception("telling other nodes broke off; it goes on")
-            if self._stopping:
-                return
+            if not self._stopping:
+                await asyncio.sleep(_REST_S)
 
 
 def read(text: str) -> Hint | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, Protocol
 
@@ -100,8 +99,8 @@ class Membership:
         """Slots that were lost and whose endpoints are not forgotten yet."""
         self._leaving = False
         self._fresh = True
-        self._others_unfit_s = -math.inf
-        """When no other node was fit to serve, for the last time."""
+        self._needed_s = monotonic()
+        """When it was fit itself, or no other node was, for the last time."""
         self._well_since = monotonic()
         self._until_s = self._well_since + _SURE * terms.lease / 1000
         self._failing = False
@@ -275,13 +274,13 @@ class Membership:
                 self._taking = asyncio.get_running_loop().create_task(self._take(fences))
 
     def _workers(self, seen: Seen, now_s: float) -> tuple[frozenset[int], bool]:
-        """The nodes that are to have slots; whether others have been fit to for a lease."""
+        """The nodes that are to have slots; whether others but not this one were fit for a lease."""
         lease, worker = self._terms.lease, self._draft.role != "api"
         me = Node(self._id, worker, self._leaving, self._tenure.fitness.fit, lease)
         workers = to_serve([*(node for node in seen.nodes if node.id != me.id), me])
-        if not any(node.fit for node in seen.nodes if node.id in workers - {me.id}):
-            self._others_unfit_s = now_s
-        return workers, now_s - self._others_unfit_s >= lease / 1000
+        if me.fit or not any(node.fit for node in seen.nodes if node.id in workers - {me.id}):
+            self._needed_s = now_s
+        return workers, now_s - self._needed_s >= lease / 1000
 
     def _may_take_lost(self, seen: Seen, now_s: float) -> bool:
         """Whether nodes that gave no sign of life are lost, and not just kept from giving it."""

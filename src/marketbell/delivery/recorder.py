@@ -18,7 +18,9 @@ _log = logging.getLogger(__name__)
 
 _BATCH = 1_000
 _FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 2.0
+_LONGEST_PAUSE_S = 0.25
+"""How long results wait at most for a store that has come back: a kill meanwhile makes them unknown."""
+_CHORES_PAUSE_S = 2.0
 
 
 class Recorder:
@@ -173,7 +175,7 @@ class Recorder:
             return
         if not self._chores_pause_s:
             _log.warning("notes on endpoints are not stored yet", extra={"count": refused})
-        self._chores_pause_s = min(_LONGEST_PAUSE_S, 2 * self._chores_pause_s or _FIRST_PAUSE_S)
+        self._chores_pause_s = min(_CHORES_PAUSE_S, 2 * self._chores_pause_s or _FIRST_PAUSE_S)
         self._chores_at = asyncio.get_running_loop().time() + self._chores_pause_s
 
     async def _rest(self, seconds: float) -> None:

@@ -109,6 +109,13 @@ def next_due(
     return due_at
 
 
+def attempts_max(schedule: Schedule) -> int | None:
+    """How many attempts a delivery may have; None where not their number ends them, but time."""
+    if schedule.repeat_last or schedule.horizon is not None:
+        return None
+    return len(schedule.waits) + 1
+
+
 def parse_retry_after(value: str | None, now: Instant) -> Millis | None:
     """
     A Retry-After header (RFC 9110, 10.2.3) as a wait from `now`; None if it says nothing usable.

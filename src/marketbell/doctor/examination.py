@@ -11,7 +11,7 @@ import msgspec
 
 from marketbell import schema
 from marketbell.clock import Clock
-from marketbell.doctor import machine, of_database, of_machine
+from marketbell.doctor import machine, of_database, of_machine, of_rights
 from marketbell.doctor.findings import Finding, Verdict, failure, unknown
 from marketbell.errors import SchemaError, StoreError
 from marketbell.settings import Settings, secrets_file
@@ -69,8 +69,7 @@ def examine(settings: Settings, clock: Clock, site: Site | None = None) -> Itera
         return
     given = Round(settings, clock, site, database)
     try:
-        first, *others = _checks(settings)
-        name, check = first
+        (_, check), *others = _checks(settings)
         try:
             yield check(given)
         except StoreError as error:
@@ -176,6 +175,11 @@ def _checks(settings: Settings) -> list[tuple[str, Check]]:
 
 
 def _schema(given: Round) -> Finding:
+    settings = given.settings
+    if settings.on_postgresql:
+        rights = given.database.look(lambda look: inspecting.rights(look, settings.db_schema))
+        if rights is not None and (lacking := of_rights.of_rights(rights)):
+            return lacking
     try:
         return of_database.of_schema(schema.look(given.settings))
     except SchemaError as error:

@@ -19,6 +19,7 @@ from marketbell.model import Instant, Millis
 from marketbell.store.inspecting import MANY, Count, Here, Outbox, Transactions
 from marketbell.store.migrations import Standing
 from marketbell.store.nodes_plane import NodeRow
+from marketbell.store.postgresql_versions import NEWEST, too_old, untested
 
 SECOND: Final = 1_000
 MINUTE: Final = 60_000
@@ -44,8 +45,10 @@ PARTITIONS_AHEAD: Final = 1
 
 
 def of_postgresql(seen: Here, took: Millis) -> Finding:
-    """Whether it answers, in what time, and takes writes."""
+    """Whether it is of a version that will do, answers, in what time, and takes writes."""
     fact = f"PostgreSQL {seen.version}, {size_told(seen.size)}, answers in {took} ms"
+    if old := too_old(seen.number):
+        return failure("database", fact, old)
     if seen.replica:
         return failure(
             "database",
@@ -56,12 +59,24 @@ def of_postgresql(seen: Here, took: Millis) -> Finding:
         return warning(
             "database", fact, "Bring the nodes nearer to the database, or see what it is busy with."
         )
+    if untested(seen.number):
+        return warning(
+            "database",
+            f"{fact}; later than {NEWEST}, the last that this Marketbell was tested on",
+            "See whether a newer Marketbell was.",
+        )
     return ok("database", fact)
 
 
 def of_schema(found: Standing) -> Finding:
     """Whether the schema is what this program needs."""
     fact = f"schema {found.current}"
+    if found.newer:
+        return warning(
+            "schema",
+            f"{fact}, {found.newer} ahead of this program, whose nodes can serve on",
+            "Bring this program up to date, and all nodes; then run `marketbell migrate` once more.",
+        )
     if any(not one.after for one in found.runnable):
         missing = len(found.runnable) + len(found.waiting)
         return failure(
@@ -216,6 +231,10 @@ def of_nodes(nodes: Sequence[NodeRow]) -> Finding:
         return failure(
             "nodes", f"{fact}, none of them a worker", "Start one with --role worker or all."
         )
+    if unfit := [one.name for one in workers if not one.fit]:
+        fact += f"; what {', '.join(unfit)} asks for its slots gets no answer"
+        mend = "See in their logs what the database says; if to all, what keeps it from working."
+        return (failure if len(unfit) == len(workers) else warning)("nodes", fact, mend)
     if lost:
         return warning("nodes", fact, "Find in their logs why they ended; others have their work.")
     return ok("nodes", fact)

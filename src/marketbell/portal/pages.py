@@ -15,12 +15,13 @@ from marketbell.control.services import Services
 from marketbell.errors import ForbiddenError, InvalidError, NotFoundError
 from marketbell.portal.app import HOME, Portal, Visit, by_path, see
 from marketbell.portal.views import (
+    AttemptView,
     attempt_view,
     delivery_text,
     endpoint_view,
     message_view,
 )
-from marketbell.store.base import AttemptFilter, Page
+from marketbell.store.base import AttemptFilter, AttemptRow, Page
 
 ENDPOINT: Final = "/portal/endpoint/{endpoint_id}"
 SECRET: Final = "/portal/endpoint/{endpoint_id}/secret"  # noqa: S105 - a path
@@ -65,7 +66,7 @@ async def _endpoints(visit: Visit) -> Response:
             which=AttemptFilter(with_content=False),
             page=Page(limit=_LAST, descending=True),
         )
-        shown.append(endpoint_view(endpoint, last.data))
+        shown.append(endpoint_view(endpoint, _views(visit, last.data)))
     following = None if part.done or not part.data else part.data[-1].public_id
     return visit.page("endpoints.html", endpoints=shown, following=following)
 
@@ -87,7 +88,7 @@ async def _endpoint(visit: Visit) -> Response:
     return visit.page(
         "endpoint.html",
         endpoint=endpoint_view(endpoint),
-        attempts=[attempt_view(row) for row in part.data],
+        attempts=_views(visit, part.data),
         following=following,
         may_see_secret=visit.sees_secrets,
     )
@@ -151,7 +152,7 @@ async def _message(visit: Visit) -> Response:
             (endpoint_view(one.endpoint), delivery_text(one.state, one.next_at))
             for one in destinations.data
         ],
-        attempts=[attempt_view(row) for row in part.data],
+        attempts=_views(visit, part.data),
         following=following,
         may_resend=_may(visit, "message:write"),
     )
@@ -169,6 +170,10 @@ async def _resend(visit: Visit) -> Response:
         visit.form.get("endpoint", ""),
     )
     return see(f"/portal/message/{message.public_id}?done=resent")
+
+
+def _views(visit: Visit, rows: tuple[AttemptRow, ...]) -> tuple[AttemptView, ...]:
+    return tuple(attempt_view(row, history.attempts_max(visit.services, row)) for row in rows)
 
 
 def _may(visit: Visit, scope: str) -> bool:

@@ -39,6 +39,8 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     """The status code of the answer, or a dash."""
     reason: str
+    which: str
+    """Which try of how many."""
     duration: str
     message: str
     event_type: str
@@ -78,8 +80,8 @@ def time_of(instant: Instant) -> Time:
     return Time(moment.isoformat(timespec="milliseconds"), f"{moment:%Y-%m-%d %H:%M:%S} UTC")
 
 
-def attempt_view(row: AttemptRow) -> AttemptView:
-    """An attempt of a list."""
+def attempt_view(row: AttemptRow, attempts_max: int | None) -> AttemptView:
+    """An attempt of a list; its delivery may have so many in all."""
     attempt = row.attempt
     return AttemptView(
         id=attempt.public_id,
@@ -88,6 +90,7 @@ def attempt_view(row: AttemptRow) -> AttemptView:
         outcome=_OUTCOMES[attempt.outcome],
         status=str(attempt.status_code) if attempt.status_code else "–",
         reason=_reason(attempt),
+        which=_which(attempt.number, attempts_max),
         duration=_duration(attempt.duration),
         message=row.message.public_id,
         event_type=row.message.event_type,
@@ -96,7 +99,7 @@ def attempt_view(row: AttemptRow) -> AttemptView:
     )
 
 
-def endpoint_view(endpoint: Endpoint, last: tuple[AttemptRow, ...] = ()) -> EndpointView:
+def endpoint_view(endpoint: Endpoint, last: tuple[AttemptView, ...] = ()) -> EndpointView:
     """An endpoint with its last attempts."""
     types = endpoint.event_types
     return EndpointView(
@@ -106,7 +109,7 @@ def endpoint_view(endpoint: Endpoint, last: tuple[AttemptRow, ...] = ()) -> Endp
         state=_state(endpoint),
         healthy=not (endpoint.disabled or endpoint.paused or endpoint.failing_since),
         takes="all event types" if types is None else ", ".join(sorted(types)),
-        last=tuple(attempt_view(row) for row in last),
+        last=last,
     )
 
 
@@ -149,6 +152,12 @@ def _state(endpoint: Endpoint) -> str:
     if endpoint.failing_since is not None:
         return f"failing since {time_of(endpoint.failing_since).text}"
     return "active"
+
+
+def _which(number: int, most: int | None) -> str:
+    if not number:
+        return "–"
+    return str(number) if most is None else f"{number} of {most}"
 
 
 def _reason(attempt: Attempt) -> str:

@@ -83,7 +83,7 @@ from marketbell.store.outbox_plane import (
 from marketbell.store.portal_plane import PortalAccess, PortalGrant, PortalSession
 from marketbell.store.retention_plane import Ages, Gauges, Pruned, Retention, Waiting
 from marketbell.store.sealed_plane import Resealed, Sealed, SealedThings
-from marketbell.store.search_plane import DeliveryRow, Destination, Owned, Search
+from marketbell.store.search_plane import DeliveryRow, Destination, Owned, Owner, Search
 from marketbell.store.statistics_plane import AttemptFigures, EndpointFigures, Statistics
 from marketbell.store.task_plane import (
     Candidate,
@@ -194,6 +194,7 @@ __all__ = [
     "OutboxSight",
     "Outcome",
     "Owned",
+    "Owner",
     "Page",
     "ParkedPlace",
     "PortalAccess",

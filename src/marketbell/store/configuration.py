@@ -16,6 +16,7 @@ from marketbell.model import (
     Application,
     Endpoint,
     Instant,
+    Millis,
     OrderOnFailure,
     Policy,
     SigningKey,
@@ -193,11 +194,16 @@ def _secrets(
     )
 
 
+def waits_of(text: str | None) -> tuple[Millis, ...] | None:
+    """A retry schedule as it is kept."""
+    return None if text is None else _WAITS.decode(text)
+
+
 def _policy_of(row: tuple[Any, ...]) -> Policy:
     dialect, retry_schedule, timeout, max_in_flight, order_by, order_on_failure = row
     return Policy(
         dialect=dialect,
-        retry_schedule=None if retry_schedule is None else _WAITS.decode(retry_schedule),
+        retry_schedule=waits_of(retry_schedule),
         timeout=timeout,
         max_in_flight=max_in_flight,
         order_by=order_by,

@@ -14,6 +14,7 @@ from marketbell.model import (
     Endpoint,
     Instant,
     Message,
+    Millis,
     Policy,
     SigningKey,
 )
@@ -146,11 +147,13 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
 
     attempt: Attempt
     message: Message
+    """Without its payload."""
     endpoint_public_id: str
-    delivery_state: DeliveryState
-    """Of its delivery, now."""
     next_at: Instant | None
     """When its delivery is tried next; None if it is finished or waits for something else than time."""
+    dialect: str | None
+    retry_schedule: tuple[Millis, ...] | None
+    """What the endpoint's policy says now, or else its application's."""
 
 
 class Applications(Protocol):

@@ -113,6 +113,8 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     """When the next lane falls due; None if none ever does by itself."""
     lost: int
     """Leases that had run out; each left an attempt with outcome `unknown`."""
+    unread: tuple[Claim, ...] = ()
+    """Claims whose endpoints could not be read any more; to be given back."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):

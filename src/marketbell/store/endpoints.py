@@ -35,8 +35,6 @@ _QUEUE = statements("queue")
 
 DISABLED: Final = "endpoint.disabled"
 """The operation of the audit log for an endpoint that the server disabled by itself."""
-ROTATED: Final = b"answer of a rotation"
-"""What a sealed answer to a rotation is for."""
 
 
 def create_endpoint(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from marketbell import ids
 from marketbell.errors import ConflictError, GoneError, NotFoundError
@@ -21,16 +21,31 @@ from marketbell.store.base import (
     Once,
     Repeated,
 )
-from marketbell.store.configuration import find_endpoint_id
+from marketbell.store.configuration import find_endpoint_id, waits_of
 from marketbell.store.once import once
 from marketbell.store.resending import make_due
 from marketbell.store.rows import message_of
-from marketbell.store.search_plane import Destination
+from marketbell.store.search_plane import Destination, Owner
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Row, Transaction, Value
 
 _SQL = statements("history")
 _QUEUE = statements("queue")
+
+
+_OWNERS: Final = {ids.ENDPOINT: "endpoint", ids.MESSAGE: "message", ids.ATTEMPT: "attempt"}
+
+
+def owner(transaction: Transaction, public_id: str) -> Owner:
+    """See Search.owner."""
+    for prefix, kind in _OWNERS.items():
+        if ids.is_id(prefix, public_id):
+            values: dict[str, Value] = {"public_id": public_id, **keys.around(public_id)}
+            row: Any = transaction.row(_SQL[f"owner_of_{kind}"], values)
+            if row is not None:
+                return Owner(**dict(zip(Owner.__struct_fields__, row, strict=True)))
+            raise NotFoundError(f"There is no such {kind}.")
+    raise NotFoundError("Nothing has such an id.")
 
 
 def message(transaction: Transaction, application_id: int, ref: str) -> Message:
@@ -101,7 +116,7 @@ def _resend(
         raise GoneError("The payload of this message is no longer kept; publish it anew.")
     if state == DeliveryState.SENDING:
         return
-    make_due(
+    made = make_due(
         transaction,
         message_id,
         endpoint_id,
@@ -109,6 +124,9 @@ def _resend(
         order_key=order_key,
         now=now,
     )
+    if not made:  # an attempt of it has begun or ended just now
+        _resend(transaction, application_id, message_ref, endpoint_ref, now)
+        return
     transaction.change(_QUEUE["lane_lower"], {"endpoint_id": endpoint_id, "due_at": now})
 
 
@@ -141,13 +159,14 @@ def read_attempt(transaction: Transaction, attempt_id: int, *, content: bool) ->
 def attempt_row_of(row: Row) -> AttemptRow:
     """An attempt from the columns of its message, its own, and where its delivery stands."""
     values: Any = row
-    endpoint_public_id, state, due_at = values[27:]
+    endpoint_public_id, due_at, dialect, retry_schedule = values[27:]
     return AttemptRow(
         attempt=_attempt_of(values[13:27]),
         message=message_of(values[:13]),
         endpoint_public_id=endpoint_public_id,
-        delivery_state=DeliveryState(state),
         next_at=due_at if due_at is not None and due_at < NEVER else None,
+        dialect=dialect,
+        retry_schedule=waits_of(retry_schedule),
     )
 
 

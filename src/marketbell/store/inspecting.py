@@ -165,14 +165,16 @@ class Here(msgspec.Struct, frozen=True):
 
     now: Instant
     version: str
+    number: int
+    """Its `server_version_num`."""
     replica: bool
     size: int
 
 
 def here(look: Transaction) -> Here:
     """What the server says of itself."""
-    now, version, replica, size = _first(look, _SQL, "here")
-    return Here(now, version, bool(replica), size)
+    now, version, number, replica, size = _first(look, _SQL, "here")
+    return Here(now, version, number, bool(replica), size)
 
 
 def durability(look: Transaction) -> dict[str, str]:
@@ -213,6 +215,31 @@ def transactions(look: Transaction) -> Transactions:
     """The oldest transaction that this role can see, and the like."""
     oldest, prepared, unread = _first(look, _SQL, "transactions")
     return Transactions(oldest or 0, prepared or 0, unread or "")
+
+
+class Rights(msgspec.Struct, frozen=True):
+    """What the role that a node comes in as may do in its schema."""
+
+    role: str
+    schema: str
+    owner: str
+    """Of the tables."""
+    owns: bool
+    """Whether the role is that one, or has what it has."""
+    usage: bool
+    table: str = ""
+    """The first table that it may not read or write."""
+    sequence: str = ""
+    """The first that it may not count on."""
+
+
+def rights(look: Transaction, schema: str) -> Rights | None:
+    """Those of the role that looks; None where there is no schema of ours."""
+    rows: list[Any] = look.rows(_SQL["rights"], {"schema": schema})
+    if not rows:
+        return None
+    role, owner, owns, usage, table, sequence = rows[0]
+    return Rights(role, schema, owner, owns, usage, table or "", sequence or "")
 
 
 def nodes(look: Transaction) -> list[NodeRow]:

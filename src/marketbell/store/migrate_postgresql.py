@@ -22,12 +22,12 @@ from marketbell.store.migrations import (
 )
 from marketbell.store.postgresql import Connection, PostgresOptions
 from marketbell.store.postgresql_errors import LOST, said, store_error
+from marketbell.store.postgresql_versions import too_old
 from marketbell.store.statements import statements
 
 _SQL: Final = statements("schema")
 
 _MARK: Final = "Marketbell"
-_OLDEST_SERVER: Final = 150_000
 _LOCK_MS: Final = 500
 """How long a migration waits for a lock, while everything else waits behind it."""
 _PAUSE_S: Final = 0.5
@@ -68,10 +68,14 @@ def migrate(
 
 
 def look(options: PostgresOptions, ours: Sequence[Migration] | None = None) -> Standing:
-    """Where a database is; nothing is written. Blocks; errors as from `migrate`."""
+    """
+    Where a database is, which may be ahead of this program; nothing is written.
+
+    Blocks; errors as from `migrate`, but a newer schema is one only where no node can serve on it.
+    """
     run = _Run(options, 0.0, ours or known("postgresql"))
     try:
-        return run.look()
+        return run.ahead() or run.look()
     except (asyncpg.PostgresError, *LOST) as error:
         raise store_error(error) from error
     finally:
@@ -120,14 +124,27 @@ class _Run:
         finally:
             self._connection.roll_back()
 
+    def ahead(self) -> Standing | None:
+        """Where a schema is that is newer, if a node can serve on it."""
+        done = self._seen()
+        newer = sum(number > self._ours[-1].number for number, _after in done)
+        if not newer or self._fault(done):
+            return None
+        return Standing(done[-1][0], (), (), (), newer)
+
     def fault_to_serve(self) -> str | None:
-        self._connection.begin(read_only=True)
-        try:
-            done = self._done()
-        finally:
-            self._connection.roll_back()
+        return self._fault(self._seen())
+
+    def _fault(self, done: Sequence[tuple[int, bool]]) -> str | None:
         newer_after = [number for number, after in done if after]
         return fault_to_serve(self._ours, done[-1][0] if done else 0, newer_after)
+
+    def _seen(self) -> list[tuple[int, bool]]:
+        self._connection.begin(read_only=True)
+        try:
+            return self._done()
+        finally:
+            self._connection.roll_back()
 
     def dry(self) -> Report:
         found = self.look()
@@ -215,10 +232,10 @@ class _Run:
         """The migrations that have run, with whether they ran after. SchemaError if it is not ours."""
         schema = self._options.schema
         encoding, version = self._fetch("encoding")
+        if fault := too_old(version):
+            raise SchemaError(fault)
         if encoding != "UTF8":
             raise SchemaError(f"The database is in {encoding}; make one in UTF8.")
-        if version < _OLDEST_SERVER:
-            raise SchemaError(f"This is PostgreSQL {version // 10_000}; 15 or later is needed.")
         mark = self._fetch("schema_mark", schema=schema)
         if mark is None or mark[0] != _MARK:
             if mark is not None or self._fetch("schema_exists", schema=schema)[1]:

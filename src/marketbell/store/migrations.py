@@ -67,6 +67,8 @@ class Standing(msgspec.Struct, frozen=True):
     waiting: tuple[Migration, ...]
     held_up_by: tuple[LiveNode, ...]
     """The nodes that the first of the waiting ones waits for."""
+    newer: int = 0
+    """How many have run that the program does not know; its nodes can serve on."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

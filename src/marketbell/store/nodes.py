@@ -50,6 +50,7 @@ class PostgresNodes:
             "search_path": f'"{options.schema}"',
             "statement_timeout": milliseconds,
             "lock_timeout": milliseconds,
+            "idle_in_transaction_session_timeout": milliseconds,
         }
 
     @property
@@ -120,11 +121,6 @@ class PostgresNodes:
     async def leave(self, node_id: int) -> None:
         """See Nodes.leave."""
         await self._rows("node_leave", id=node_id)
-
-    async def next_due(self, slots: Collection[int]) -> Instant | None:
-        """See Nodes.next_due."""
-        found = (await self._rows("lanes_next_due", slots=list(slots)))[0][0]
-        return None if found is None else int(found)
 
     async def tell(self, text: str) -> None:
         """See Nodes.tell."""

@@ -115,9 +115,6 @@ class Nodes(Protocol):
     async def leave(self, node_id: int) -> None:
         """The node ends: its slots are free at once."""
 
-    async def next_due(self, slots: Collection[int]) -> Instant | None:
-        """When the first lane of these slots falls due."""
-
     async def tell(self, text: str) -> None:
         """Let all nodes that listen have a text of at most 7,900 bytes; it may be lost."""
 

@@ -53,6 +53,11 @@ class PostgresOptions(StoreOptions, frozen=True, kw_only=True):
     connect_s: float = 5.0
     statement_s: float = 10.0
     """How long one statement may run, and wait for a lock."""
+    idle_s: float = 5.0
+    """
+    How long the server waits within a transaction for the next statement, or for its answer to be
+    read: a transaction waits for nothing but the server, so its node is frozen or gone.
+    """
     late_s: float = 60.0
     """How much later than a message was accepted its transaction may begin, and it is still followed."""
     exact_below: Millis = 7 * 86_400_000
@@ -92,7 +97,8 @@ class Connection:
             "search_path": f'"{options.schema}"',
             "statement_timeout": str(int(options.statement_s * 1000)),
             "lock_timeout": str(int(options.statement_s * 1000)),
-            "idle_in_transaction_session_timeout": "30000",
+            "idle_in_transaction_session_timeout": str(int(options.idle_s * 1000)),
+            "tcp_user_timeout": str(int(options.idle_s * 1000)),
             "jit": "off",
             **(settings or {}),
         }

@@ -128,8 +128,11 @@ def claim(database: Database, request: ClaimRequest, box: Box) -> Claimed:
     next_at: Any = last[-2]
     taken = _Taken(request, frozenset(backlog))
     taken.add(rows)
-    taken.read_endpoints(database, box)
-    taken.finish_gone(database)
+    try:
+        taken.read_endpoints(database, box)
+        taken.finish_gone(database)
+    except (MarketbellError, DataFault) as error:
+        taken.leave(error)
     if lost == LOST_AT_ONCE:  # there may be more
         next_at = request.now
     return Claimed(
@@ -138,6 +141,7 @@ def claim(database: Database, request: ClaimRequest, box: Box) -> Claimed:
         backlog=taken.backlog,
         next_at=None if next_at is None or next_at >= NEVER else next_at,
         lost=lost,
+        unread=tuple(taken.unread),
     )
 
 
@@ -152,7 +156,7 @@ def wanted(request: ClaimRequest) -> dict[str, Any]:
         "limit": request.limit,
         "bytes": request.bytes_max,
         "second_look": request.now + SECOND_LOOK_MS,
-        "lanes": request.lanes,
+        "lanes": list(dict.fromkeys(request.lanes)),
         "known": known,
         "rooms": [rooms.get(lane, request.new_room) for lane in known],
         "new_room": request.new_room,
@@ -216,6 +220,7 @@ class _Taken:
         self.claims: list[Claim] = []
         self.endpoints: list[tuple[Application, Endpoint]] = []
         self.backlog = backlog
+        self.unread: list[Claim] = []
         self._gone: list[tuple[int, int]] = []
 
     def add(self, rows: Sequence[Row]) -> None:
@@ -270,6 +275,18 @@ class _Taken:
         if missing:
             self._give_back(database, missing)
 
+    def leave(self, error: Exception) -> None:
+        """What is claimed is: of what can be sent the caller is told, the rest it is to give back."""
+        known = self._request.known
+        read = {endpoint.id for _application, endpoint in self.endpoints}
+        claims, self.claims = self.claims, []
+        for claim in claims:
+            there = known.get(claim.endpoint_id) == claim.endpoint_revision
+            (self.claims if there or claim.endpoint_id in read else self.unread).append(claim)
+        self.backlog -= {claim.endpoint_id for claim in self.unread}
+        count = len(self.unread)
+        _log.warning("a claim broke off", extra={"unread": count, "reason": str(error)})
+
     def finish_gone(self, database: Database) -> None:
         """Cancel deliveries whose payload is gone."""
         if not self._gone:
@@ -295,7 +312,9 @@ class _Taken:
                     _QUEUE["lane_set"], {"endpoint_id": endpoint_id, "next_at": again_at}
                 )
 
+        self.unread = back
         database.transact(give_back)
+        self.unread = []
 
 
 def _owner_and_endpoint(row: Any, box: Box, now: Instant) -> tuple[Application, Endpoint]:

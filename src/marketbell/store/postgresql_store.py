@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from marketbell.clock import Clock
 from marketbell.errors import UnavailableError
 from marketbell.model import Instant
+from marketbell.store import tasks
 from marketbell.store.base import Claimed, ClaimRequest, Result
 from marketbell.store.keys import TimedKeys
 from marketbell.store.postgresql import PostgresOptions
@@ -79,6 +80,8 @@ class PostgresStore(PostgresHistory, WrittenStore):
         Turn all claims in these slots into lost ones, in steps; how many there were.
 
         For slots whose last node cannot answer for them any more, before another one claims there.
+        Background tasks are due at once, since a step of one may have been lost with that node;
+        a step that lives is fenced by the next one.
         """
         lost, found = 0, _LOST_AT_ONCE
         given = sorted(slots)
@@ -90,6 +93,7 @@ class PostgresStore(PostgresHistory, WrittenStore):
                 bounded=False,
             )
             lost += found
+        await self._write(lambda transaction: tasks.release_all(transaction, now), bounded=False)
         return lost
 
     async def claim(self, request: ClaimRequest) -> Claimed:

@@ -19,19 +19,22 @@ def make_due(
     order_key: bytes | None,
     now: Instant,
     due_at: Instant | None = None,
-) -> None:
+) -> bool:
     """
     Make a delivery due now, or at `due_at` if it was not unfinished, outside of any order.
 
-    The caller lowers the lane.
+    The caller lowers the lane. False if it has been claimed or has ended since the caller looked:
+    then nothing was done.
 
     `state` and `order_key` are those of the pair's unfinished delivery, None if it has none. One
     that is being sent must not be given.
     """
     pair = {"message_id": message_id, "endpoint_id": endpoint_id}
     if state is DeliveryState.PENDING:
-        transaction.change(_SQL["delivery_due_now"], {**pair, "now": now})
+        if not transaction.change(_SQL["delivery_due_now"], {**pair, "now": now}):
+            return False
         if order_key is not None:
             go_on(transaction, endpoint_id, order_key)
     else:
         revive(transaction, message_id, endpoint_id, now, due_at=now if due_at is None else due_at)
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Final
 
 from marketbell.model import (
     Application,
@@ -38,6 +39,9 @@ from marketbell.store.base import (
 )
 from marketbell.store.once import sealed
 from marketbell.store.resource import Resource
+
+_ROTATED: Final = b"answer of a rotation"
+"""What a sealed answer to a rotation is for."""
 
 
 class CoreResource(Resource):
@@ -189,7 +193,7 @@ class CoreResource(Resource):
         once: Once | None = None,
     ) -> Repeated | None:
         """See Endpoints.rotate_secret; what answers a repetition holds the secret, and is kept sealed."""
-        mark = None if once is None else sealed(once, self._box, endpoints.ROTATED)
+        mark = None if once is None else sealed(once, self._box, _ROTATED)
         made = await self._write(
             lambda transaction: endpoints.rotate_secret(
                 transaction,
@@ -204,7 +208,7 @@ class CoreResource(Resource):
             )
         )
         if isinstance(made, Repeated):
-            return Repeated(self._box.open(made.answer, endpoints.ROTATED))
+            return Repeated(self._box.open(made.answer, _ROTATED))
         return made
 
     async def pause_endpoint(

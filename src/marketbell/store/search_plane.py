@@ -52,8 +52,23 @@ class Owned(msgspec.Struct, Generic[T], frozen=True):
     value: T
 
 
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose an endpoint, a message or an attempt is."""
+
+    organization: str
+    application: str
+    """The application's public id."""
+    message: str | None
+    """The public id of the message that it is of, for an attempt."""
+    deleted_at: Instant | None
+    """When it was deleted, or its application."""
+
+
 class Search(Protocol):
     """Beyond the lists of one application's messages and one endpoint's attempts."""
+
+    async def owner(self, public_id: str) -> Owner:
+        """Whose an endpoint, a message or an attempt is, by its public id alone. NotFoundError."""
 
     async def attempt(self, message_id: int, public_id: str) -> AttemptRow:
         """One attempt of a message. NotFoundError."""

@@ -17,7 +17,7 @@ from marketbell.store.base import (
     Slice,
 )
 from marketbell.store.resource import Resource
-from marketbell.store.search_plane import DeliveryRow, Destination, Owned
+from marketbell.store.search_plane import DeliveryRow, Destination, Owned, Owner
 from marketbell.store.searching import Searcher
 from marketbell.store.searching_timed import searcher
 from marketbell.store.statistics_plane import AttemptFigures, EndpointFigures
@@ -47,6 +47,10 @@ class SearchResource(Resource):
         return await self._search(lambda search: search.attempts(application_id, which, page))
 
     # -- Search -----------------------------------------------------------------------------
+
+    async def owner(self, public_id: str) -> Owner:
+        """See Search.owner."""
+        return await self._read(lambda transaction: history.owner(transaction, public_id))
 
     async def attempt(self, message_id: int, public_id: str) -> AttemptRow:
         """See Search.attempt."""

@@ -117,7 +117,7 @@ class Searcher:
             source = "deliveries_undelivered"
         elif states is not None and states <= _UNFINISHED:
             source = "deliveries_unfinished"
-        message, delivery = self._message(which), self._delivery(endpoint_id)
+        message, delivery = self._message(which), self._delivery(endpoint_id, states)
 
         def row(key: int) -> DeliveryRow:
             state, due_at = delivery(key)
@@ -288,7 +288,14 @@ class Searcher:
         content = which.with_content
         return lambda key: read_attempt(self._transaction, key, content=content)
 
-    def _delivery(self, endpoint_id: int) -> Callable[[int], tuple[str, int | None]]:
+    def _delivery(
+        self, endpoint_id: int, states: frozenset[DeliveryState] | None
+    ) -> Callable[[int], tuple[str, int | None]]:
+        """Where deliveries to an endpoint stand, by message; all of them in one of these states."""
+        if states is not None and len(states) == 1 and states <= _UNDELIVERED:
+            (ended,) = states
+            return lambda _key: (ended, None)
+
         def now(key: int) -> tuple[str, int | None]:
             pair = {"message_id": key, "endpoint_id": endpoint_id}
             row: Any = self._transaction.row(_SQL["delivery_now"], pair)

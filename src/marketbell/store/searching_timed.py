@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from marketbell.model import Message
+from marketbell.model import DeliveryState, Message
 from marketbell.store import keys
 from marketbell.store.base import AttemptFilter, AttemptRow, MessageFilter, Page, Slice
 from marketbell.store.history import attempt_row_of
@@ -130,7 +130,10 @@ class TimedSearcher(Searcher):
         self._reads.append(read)
         return found.__getitem__
 
-    def _delivery(self, endpoint_id: int) -> Callable[[int], tuple[str, int | None]]:
+    def _delivery(
+        self, endpoint_id: int, states: frozenset[DeliveryState] | None
+    ) -> Callable[[int], tuple[str, int | None]]:
+        """See Searcher._delivery."""
         found: dict[int, tuple[str, int | None]] = {}
 
         def read(asked: str) -> None:

@@ -48,10 +48,6 @@ class SoleNode:
     async def leave(self, node_id: int) -> None:
         """See Nodes.leave."""
 
-    async def next_due(self, slots: Collection[int]) -> Instant | None:
-        """See Nodes.next_due; its dispatcher knows by itself."""
-        return None
-
     async def tell(self, text: str) -> None:
         """See Nodes.tell; nobody else listens."""
 

@@ -62,7 +62,7 @@ def _make_due(
             continue
         if state is DeliveryState.PENDING and not hurries:
             continue
-        make_due(
+        made += make_due(
             transaction,
             message_id,
             endpoint_id,
@@ -71,7 +71,6 @@ def _make_due(
             now=now,
             due_at=max(now, deliver_at or now),
         )
-        made += 1
     if made:
         transaction.change(_QUEUE["lane_lower"], {**of_endpoint, "due_at": now})
     return made

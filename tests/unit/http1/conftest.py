@@ -120,7 +120,7 @@ def post(client: Client) -> Callable[..., Coroutine[None, None, Exchange]]:
             fresh=fresh,
         )
         assert not result.done()  # never within the call
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await result
 
     return post

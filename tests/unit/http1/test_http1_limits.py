@@ -21,15 +21,15 @@ OK_HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
 def within(exchange: Exchange, limit_s: float) -> bool:
-    """Not before the limit, and not long after it (other work shares the machine)."""
-    return limit_s * 1000 <= exchange.duration < limit_s * 1000 + 2_000
+    """Not before the limit, and not long after it (the machine may stand still meanwhile)."""
+    return limit_s * 1000 <= exchange.duration < limit_s * 1000 + 10_000
 
 
 async def test_a_receiver_that_never_answers_is_given_up_at_the_first_byte_limit(
     post: Post,
 ) -> None:
     async with TestReceiver([HANG]) as receiver:
-        exchange = await post(receiver.url, first_byte_s=0.1, total_s=5.0)
+        exchange = await post(receiver.url, first_byte_s=0.1, total_s=30.0)
         await receiver.wait_until(lambda: receiver.open == 0)
     assert (exchange.kind, exchange.reason) == (Kind.FAILED, reasons.ANSWER_TIMED_OUT)
     assert within(exchange, 0.1)
@@ -46,7 +46,7 @@ async def test_a_kept_connection_that_never_answers_is_a_time_out_too(post: Post
 
 async def test_the_limit_in_all_stands_above_the_others(post: Post) -> None:
     async with TestReceiver([HANG]) as receiver:
-        exchange = await post(receiver.url, first_byte_s=5.0, total_s=0.1)
+        exchange = await post(receiver.url, first_byte_s=30.0, total_s=0.1)
     assert within(exchange, 0.1)
 
 
@@ -65,9 +65,9 @@ async def test_an_answer_that_does_not_end_is_given_up_at_the_limit_in_all(
     post: Post, answer: Answer
 ) -> None:
     async with TestReceiver([answer]) as receiver:
-        exchange = await post(receiver.url, first_byte_s=0.1, total_s=0.3)
+        exchange = await post(receiver.url, first_byte_s=1.0, total_s=1.1)
     assert (exchange.kind, exchange.reason) == (Kind.FAILED, reasons.READ_TIMED_OUT)
-    assert within(exchange, 0.3)
+    assert within(exchange, 1.1)
 
 
 async def test_a_receiver_that_does_not_read_is_given_up_and_costs_no_copy_of_the_body(
@@ -75,7 +75,7 @@ async def test_a_receiver_that_does_not_read_is_given_up_and_costs_no_copy_of_th
 ) -> None:
     stalled = Answer(raw=b"", early=True, then=Then.STALL)
     async with TestReceiver([stalled]) as receiver:
-        sending = asyncio.create_task(post(receiver.url, b"x" * 50_000_000, total_s=0.2))
+        sending = asyncio.create_task(post(receiver.url, b"x" * 50_000_000, total_s=1.5))
         await receiver.wait_for(1)
         (connection,) = client._open
         transport = connection._transport
@@ -92,7 +92,7 @@ async def test_a_lookup_that_hangs_is_given_up(
     released = threading.Event()
 
     def lookup(host: str) -> Sequence[str]:
-        released.wait(20)
+        released.wait(60)
         return ["127.0.0.1"]
 
     try:

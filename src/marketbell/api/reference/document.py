@@ -17,7 +17,7 @@ from marketbell.api.reference.parameters import Schema
 from marketbell.api.reference.refusals import (
     BODY_METHODS,
     HEADERS,
-    WITH_REQUEST_ID,
+    headers_of,
     refusals_of,
     responses,
 )
@@ -162,7 +162,7 @@ def _body_required(operation: Operation, schema: Schema, schemas: Schemas) -> bo
 
 
 def _answer(status: int, kind: object, schemas: Schemas) -> Schema:
-    shown: Schema = {"description": HTTPStatus(status).phrase, "headers": dict(WITH_REQUEST_ID)}
+    shown: Schema = {"description": HTTPStatus(status).phrase, "headers": headers_of(status)}
     if kind is not None:
         schema = schemas.of(kind, answer=True)
         shown["content"] = {"application/json": {"schema": schema}}

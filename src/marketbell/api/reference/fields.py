@@ -213,6 +213,9 @@ FIELDS: Final[Mapping[str, Fact]] = {
     ),
     "reason": Fact("", ""),
     "nextAttempt": Fact("When it is tried next; null if it is not.", None, TIME),
+    "attemptNumber": Fact("", 1, {"minimum": 0}),
+    "attemptsMax": Fact("", 8, {"minimum": 1}),
+    "MessageAttemptOut.nextAttempt": Fact("", None, TIME),
     "msg": Fact("The message without its payload, with `with_msg=true`."),
     # -- long work
     "since": Fact("From when on.", "2026-11-21T09:00:00Z", TIME),

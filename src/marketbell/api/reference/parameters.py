@@ -41,8 +41,14 @@ class Parameter(msgspec.Struct, frozen=True):
 PATHS: Final[Mapping[str, Parameter]] = {
     "app_id": Parameter(NAME, "The application's id or uid.", "seller-42"),
     "endpoint_id": Parameter(NAME, "The endpoint's id or uid.", "ep_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"),
+    "v1.endpoint.find endpoint_id": Parameter(
+        NAME, "The endpoint's id.", "ep_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
+    ),
     "msg_id": Parameter(
         NAME, "The message's id, or its eventId.", "msg_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
+    ),
+    "v1.message.find msg_id": Parameter(
+        NAME, "The message's id.", "msg_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
     ),
     "attempt_id": Parameter(NAME, "The attempt's id.", "atmpt_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"),
     "event_type_name": Parameter(NAME, "The event type's name.", "order.created"),

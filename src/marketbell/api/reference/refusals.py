@@ -88,11 +88,16 @@ def _kinds(status: int) -> list[type[MarketbellError]]:
     return [kind for kind, own in STATUSES if own == status]
 
 
-def _response(status: int) -> Schema:
-    kinds = _kinds(status)
+def headers_of(status: int) -> dict[str, Schema]:
+    """The headers that an answer of this status has."""
     headers = dict(WITH_REQUEST_ID)
     if status in {429, 503}:
         headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    return headers
+
+
+def _response(status: int) -> Schema:
+    kinds = _kinds(status)
     if status == 500:
         described = "A defect of the server; its log says more."
     else:
@@ -100,7 +105,7 @@ def _response(status: int) -> Schema:
     form = "Faults" if status == 422 else "Problem"
     return {
         "description": described,
-        "headers": headers,
+        "headers": headers_of(status),
         "content": {
             "application/json": {
                 "schema": {"$ref": REF + form},

@@ -1,9 +1,11 @@
 -- What the doctor looks at in PostgreSQL. Every statement reads a bounded number of rows.
 
 -- name: here
--- The server's time in milliseconds, its version, whether it is a replica, and the database's size.
+-- The server's time in milliseconds, its version for people and as a number, whether it is a
+-- replica, and the database's size.
 select (extract(epoch from clock_timestamp()) * 1000)::bigint, current_setting('server_version'),
-  pg_is_in_recovery()::int::bigint, pg_database_size(current_database());
+  current_setting('server_version_num')::bigint, pg_is_in_recovery()::int::bigint,
+  pg_database_size(current_database());
 
 -- name: durability
 -- The settings on which it depends whether what was committed is kept.
@@ -56,3 +58,18 @@ select
     from pg_prepared_xacts where database = current_database()),
   (select string_agg(slot_name, ', ' order by slot_name)
     from pg_replication_slots where not active);
+
+-- name: rights
+-- The role, who owns the tables, whether the role has that one's rights, whether it may use the
+-- schema, and the first table and sequence that it may not; no row where the schema is not there.
+select current_user::text, pg_get_userbyid(m.relowner)::text, pg_has_role(m.relowner, 'usage'),
+  has_schema_privilege(n.oid, 'usage'),
+  (select min(c.relname)::text from pg_class c
+    where c.relnamespace = n.oid and c.relkind in ('r', 'p')
+      and not (has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert')
+        and has_table_privilege(c.oid, 'update') and has_table_privilege(c.oid, 'delete'))),
+  (select min(c.relname)::text from pg_class c
+    where c.relnamespace = n.oid
+      and case when c.relkind = 'S' then not has_sequence_privilege(c.oid, 'usage') end)
+from pg_namespace n join pg_class m on m.relnamespace = n.oid and m.relname = 'migration'
+where n.nspname = :schema;

@@ -25,9 +25,9 @@ from (select coalesce(
   :near_high) as id) as place;
 
 -- part: message_columns
--- A message with its payload.
+-- A message but for its payload.
 m.id, m.public_id, m.application_id, m.event_type, m.event_id, m.channels, m.tags,
-  m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers, p.body
+  m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers
 
 -- part: its_payload
 -- The payload of a message if it is asked for and still kept. `offset 0` here and below has each
@@ -38,14 +38,14 @@ left join lateral (
 
 -- name: message
 -- One message, with its payload if it is asked for and still kept.
-select {message_columns}
+select {message_columns}, p.body
 from message m
 {its_payload}
 where m.id = :id;
 
 -- name: messages_of
 -- The same of many.
-select {message_columns}
+select {message_columns}, p.body
 from jsonb_array_elements_text(:keys::text::jsonb) as asked (key)
 cross join lateral (select m.* from message m where m.id = asked.key::bigint offset 0) as m
 {its_payload};
@@ -69,42 +69,38 @@ select id from attempt where message_id = :message_id and id = coalesce(
   (select id from attempt where public_id = :public_id));
 
 -- part: attempt_columns
--- An attempt with its endpoint and where its delivery stands now. What a deleted
--- endpoint has pending counts as cancelled, though retention has yet to say so.
+-- An attempt with its endpoint, when its delivery is tried next and how it is retried. A list of
+-- them shows no more: each further row would lie in a page of its own.
 a.public_id, a.message_id, a.endpoint_id, a.claim_number, a.number, a.trigger, a.outcome,
   a.status_code, a.reason, case when :with_content::boolean then a.response else null end, a.url,
   a.address, a.started_at, a.duration, e.public_id,
-  case when l.endpoint_id is null and d.state = 'pending' then 'cancelled'
-    else coalesce(d.state, f.state) end,
-  case when d.state = 'pending' then greatest(d.due_at, l.held_until) else null end
+  case when d.state = 'pending' and l.endpoint_id is not null
+    then greatest(d.due_at, l.held_until) else null end,
+  coalesce(e.dialect, o.dialect), coalesce(e.retry_schedule, o.retry_schedule)
 
 -- part: around_it
 -- What stands around an attempt.
 cross join lateral (select m.* from message m where m.id = a.message_id offset 0) as m
 join endpoint e on e.id = a.endpoint_id
+join application o on o.id = e.application_id
 left join lateral (
   select d.state, d.due_at from delivery d
   where d.message_id = a.message_id and d.endpoint_id = a.endpoint_id offset 0) as d on true
-left join lateral (
-  select f.state from finished_delivery f
-  where f.message_id = a.message_id and f.endpoint_id = a.endpoint_id offset 0) as f on true
 left join lane l on l.endpoint_id = a.endpoint_id
 
 -- name: attempt
 -- One attempt with all that is told of it.
-select {message_columns}, {attempt_columns}
+select {message_columns}, null, {attempt_columns}
 from attempt a
 {around_it}
-{its_payload}
 where a.id = :id;
 
 -- name: attempts_of
 -- The same of many, each after its key.
-select a.id, {message_columns}, {attempt_columns}
+select a.id, {message_columns}, null, {attempt_columns}
 from jsonb_array_elements_text(:keys::text::jsonb) as asked (key)
 cross join lateral (select a.* from attempt a where a.id = asked.key::bigint offset 0) as a
-{around_it}
-{its_payload};
+{around_it};
 
 -- name: delivery_states
 -- Where the deliveries of a message stand; one that was finished and made due again is unfinished.
@@ -148,5 +144,28 @@ where message_id = :message_id and endpoint_id = :endpoint_id and state = 'pendi
 -- name: response_set
 -- Put something else in the place of what a receiver answered.
 update attempt set response = :response where message_id = :message_id and id = coalesce(
+  (select id from attempt where public_id = :public_id and id >= :near_low and id < :near_high),
+  (select id from attempt where public_id = :public_id));
+
+-- name: owner_of_endpoint
+-- Whose an endpoint is, and when it was deleted, or its application.
+select o.organization, o.public_id, null, coalesce(e.deleted_at, o.deleted_at)
+from endpoint e join application o on o.id = e.application_id
+where e.public_id = :public_id;
+
+-- name: owner_of_message
+-- Whose a message is.
+select o.organization, o.public_id, null, o.deleted_at
+from message m join application o on o.id = m.application_id
+where m.id = coalesce(
+  (select id from message where public_id = :public_id and id >= :near_low and id < :near_high),
+  (select id from message where public_id = :public_id));
+
+-- name: owner_of_attempt
+-- Whose an attempt is, and of which message.
+select o.organization, o.public_id, m.public_id, o.deleted_at
+from attempt a join message m on m.id = a.message_id
+join application o on o.id = m.application_id
+where a.id = coalesce(
   (select id from attempt where public_id = :public_id and id >= :near_low and id < :near_high),
   (select id from attempt where public_id = :public_id));

@@ -62,12 +62,6 @@ freed as (
   update slot set node_id = null, fence = fence + 1 where node_id = :id returning slot)
 select count(*) from freed;
 
--- name: lanes_next_due
--- When the first lane of these slots falls due.
-select min(first.next_at) from unnest(:slots::bigint[]) as own (slot), lateral (
-  select next_at from lane where lane.slot = own.slot and next_at is not null
-  order by next_at limit 1) as first;
-
 -- name: tell
 -- Tell all nodes of something that was committed.
 select pg_notify(:channel::text, :payload::text);

@@ -38,21 +38,20 @@ select id from attempt where public_id < :public_id order by public_id desc limi
 select id from attempt where public_id = :public_id and message_id = :message_id;
 
 -- name: attempt
--- One attempt with its message, its endpoint and where its delivery stands now. What a deleted
--- endpoint has pending counts as cancelled, though retention has yet to say so.
+-- One attempt with its message but for the payload, its endpoint, when its delivery is tried next
+-- and how it is retried. A list of them shows no more: each further row would lie in a page of its own.
 select m.id, m.public_id, m.application_id, m.event_type, m.event_id, m.channels, m.tags,
-  m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers, p.body,
+  m.occurred_at, m.created_at, m.payload_expires_at, m.deliver_at, m.headers, null,
   a.public_id, a.message_id, a.endpoint_id, a.claim_number, a.number, a.trigger, a.outcome,
   a.status_code, a.reason, iif(:with_content, a.response, null), a.url, a.address, a.started_at,
   a.duration, e.public_id,
-  iif(l.endpoint_id is null and d.state = 'pending', 'cancelled', coalesce(d.state, f.state)),
-  iif(d.state = 'pending', max(d.due_at, l.held_until), null)
+  iif(d.state = 'pending', max(d.due_at, l.held_until), null),
+  coalesce(e.dialect, o.dialect), coalesce(e.retry_schedule, o.retry_schedule)
 from attempt a
 join message m on m.id = a.message_id
 join endpoint e on e.id = a.endpoint_id
-left join payload p on :with_content and p.message_id = m.id
+join application o on o.id = e.application_id
 left join delivery d on d.message_id = a.message_id and d.endpoint_id = a.endpoint_id
-left join finished_delivery f on f.message_id = a.message_id and f.endpoint_id = a.endpoint_id
 left join lane l on l.endpoint_id = a.endpoint_id
 where a.id = :id;
 
@@ -97,3 +96,22 @@ where message_id = :message_id and endpoint_id = :endpoint_id and state = 'pendi
 -- Put something else in the place of what a receiver answered.
 update attempt set response = :response
 where public_id = :public_id and message_id = :message_id;
+
+-- name: owner_of_endpoint
+-- Whose an endpoint is, and when it was deleted, or its application.
+select o.organization, o.public_id, null, coalesce(e.deleted_at, o.deleted_at)
+from endpoint e join application o on o.id = e.application_id
+where e.public_id = :public_id;
+
+-- name: owner_of_message
+-- Whose a message is.
+select o.organization, o.public_id, null, o.deleted_at
+from message m join application o on o.id = m.application_id
+where m.public_id = :public_id;
+
+-- name: owner_of_attempt
+-- Whose an attempt is, and of which message.
+select o.organization, o.public_id, m.public_id, o.deleted_at
+from attempt a join message m on m.id = a.message_id
+join application o on o.id = m.application_id
+where a.public_id = :public_id;

@@ -76,8 +76,8 @@ returning id, public_id, kind, organization, application_id, application_public_
 select min(due_at) from task indexed by task_due where status = 'running';
 
 -- name: tasks_release
--- No claim can be alive when a store is opened: every task that runs is due.
-update task indexed by task_due set due_at = min(due_at, :now) where status = 'running';
+-- Every task that runs is due, whoever has claimed it.
+update task indexed by task_due set due_at = :now where status = 'running' and due_at > :now;
 
 -- name: task_claimed
 -- Whether a claim of a task is its latest and stands where it stood.

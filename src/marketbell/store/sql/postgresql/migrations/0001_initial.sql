@@ -354,7 +354,7 @@ create index attempt_refused_anywhere on attempt (id)
   where outcome <> 'accepted' or status_code not between 200 and 299;
 
 -- Deliveries that ended without having been made.
-create index finished_undelivered on finished_delivery (endpoint_id, message_id)
+create index finished_undelivered on finished_delivery (endpoint_id, message_id, state)
   where state <> 'delivered';
 
 -- figures ---------------------------------------------------------------------------------
