@@ -11,12 +11,15 @@ import psycopg
 import pytest
 
 from marketbell import ids
+from marketbell.model import Trigger
 from marketbell.store import keys
 from marketbell.store.base import EndpointFigures, MessageFilter, Page, Store
 from marketbell.store.postgresql_store import PostgresStore
 from marketbell.store.transaction import Transaction
 from marketbell.testing.clock import START
 from marketbell.testing.stores import Scene
+from support.claims import ask, put, shop
+from support.eventually import eventually
 from support.grounds import PostgresGround
 
 DAY = 86_400_000
@@ -154,3 +157,26 @@ async def test_figures_that_were_being_added_up_when_a_node_died_count_once(
         await after.follow_figures(now=scene.now, age=AGE, bytes_max=10_000)
         found = await after.endpoint_figures(endpoint.id, since=START, until=START + 1)
     assert (found.delivered, found.pending) == (8, 0)
+
+
+async def test_a_resend_locks_the_lane_before_the_delivery_as_a_claim_does(
+    store: Store, scene: Scene, many: PostgresGround
+) -> None:
+    """Else each could have what the other waits for, and a claim of many lanes would be undone."""
+    application, (endpoint,) = await shop(scene, 1)
+    await put(scene, application, endpoint, [scene.now], event_id="e1")
+    waiting = (
+        "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+        " and datname = current_database()"
+    )
+    with psycopg.connect(many.url) as claiming, psycopg.connect(many.url, autocommit=True) as by:
+        claiming.execute("select 1 from marketbell.lane for no key update")
+        resent = asyncio.create_task(
+            store.resend(application.id, "e1", endpoint.public_id, now=scene.now + 1)
+        )
+        await eventually(lambda: by.execute(waiting).fetchone() is not None)
+        claiming.execute("select 1 from marketbell.delivery for no key update nowait")
+        claiming.rollback()
+        await resent
+    (claim,) = (await ask(scene, now=scene.now + 1)).claims
+    assert claim.trigger is Trigger.MANUAL

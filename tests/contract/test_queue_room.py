@@ -38,6 +38,16 @@ async def test_a_lane_has_no_more_than_its_room_and_says_that_there_is_more(scen
     assert claimed.backlog == {full, two, new}
 
 
+async def test_a_known_backlog_that_nothing_is_left_for_is_one_still(scene: Scene) -> None:
+    application, endpoints = await shop(scene, 3)
+    for endpoint in endpoints:
+        await put(scene, application, endpoint, [scene.now] * 2)
+    one, two, three = (endpoint.id for endpoint in endpoints)
+    claimed = await ask(scene, lanes=[two, one, three], limit=2, rooms={two: 1, one: 1, three: 1})
+    assert [claim.endpoint_id for claim in claimed.claims] == [two, one]
+    assert claimed.backlog == {one, two, three}
+
+
 async def test_rooms_may_be_told_in_any_order_and_for_lanes_that_are_not_due(scene: Scene) -> None:
     application, endpoints = await shop(scene, 9)
     ids = [endpoint.id for endpoint in endpoints]

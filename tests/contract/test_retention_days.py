@@ -181,7 +181,7 @@ async def test_nobody_who_publishes_waits_for_a_day_that_somebody_reads(
         begun = time.monotonic()
         assert (await scene.prune(AGES)).messages == 0
         await scene.publish(application, endpoint)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 9
         assert "20260101" in partitions(many, "message")
         assert (await scene.prune(AGES)).messages == 0
     assert (await scene.prune(AGES)).messages == 1

@@ -131,11 +131,11 @@ async def test_a_step_that_breaks_in_the_middle_is_undone_whole(
     assert claimed is not None
     calls: list[object] = []
 
-    def breaking(*args: object, **kwargs: object) -> None:
+    def breaking(*args: object, **kwargs: object) -> bool:
         calls.append(args)
         if len(calls) == 2:
             raise ValueError("the second one breaks")
-        make_due(*args, **kwargs)  # type: ignore[arg-type]
+        return make_due(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(task_steps, "make_due", breaking)
     both = Step(position=messages[-1], looked=2, message_ids=messages, finished=True)

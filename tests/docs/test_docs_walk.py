@@ -181,7 +181,11 @@ def test_the_night_shows_what_happened_to_a_delivery(walk: Walk) -> None:
     message, *_ = printed.split("STATUS", 1)
     assert re.search(r"Event id +order-4555", message)
     assert (
-        len(re.findall(r"^atmpt_\w+ +fail +no_answer .* connect: refused$", printed, re.MULTILINE))
+        len(
+            re.findall(
+                r"^atmpt_\w+ +\d+/\d+ +fail +no_answer .* connect: refused$", printed, re.MULTILINE
+            )
+        )
         >= 2
     )
     assert "v1.endpoint.create" in printed

@@ -71,7 +71,7 @@ class LiveNode:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine gives, run on the node's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
 
     def advance(self, time_passed: int) -> None:
         """Let milliseconds pass on a FakeClock."""
@@ -84,20 +84,20 @@ class LiveNode:
 
     async def _settled(self) -> None:
         dispatcher = self.node.dispatcher
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not dispatcher.idle:
                 await dispatcher.recorder.moved(0.05)
 
     def start(self) -> None:
         self._thread.start()
-        self._ready.wait(60)
+        self._ready.wait(120)
         if self._failed is not None:
             raise self._failed
 
     def stop(self) -> None:
         self._resources.close()
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(60)
+        self._thread.join(120)
 
     def _main(self) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

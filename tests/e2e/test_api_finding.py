@@ -86,3 +86,16 @@ def test_an_operational_endpoint_is_told_as_one(api: httpx.Client) -> None:
     answer = api.get(f"/endpoint/{endpoint}")
     assert answer.status_code == 404
     assert "/api/v1/operational-webhook/endpoint" in answer.json()["detail"]
+
+
+def test_what_was_sent_to_operators_is_not_said_to_have_a_path(
+    api: httpx.Client, live: Any, receiver_of: Callable[..., TestReceiver]
+) -> None:
+    operators = receiver_of()
+    made(api.post("/operational-webhook/endpoint", json={"url": operators.url}))
+    made(api.post("/app", json={"name": "A", "uid": "s"}))
+    made(api.post("/app/s/endpoint", json={"url": "http://127.0.0.1:49151/"}))
+    (sent,) = live.run(operators.wait_for(1))
+    answer = api.get(f"/msg/{sent.header('webhook-id')}")
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == "It is an operational message, which no path shows."

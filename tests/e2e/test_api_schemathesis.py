@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from support.conformity import closed
+from support.eventually import PATIENCE_S
 
 ORGANIZATION: Final = "org_schemathesis"
 ENDING: Final = {"/api/v1/auth/organization/expire-all", "/api/v1/auth/logout"}
@@ -129,6 +130,7 @@ def examine(
             base_url=str(operator.base_url).removesuffix("/api/v1/"),
             session=session,
             headers={"authorization": operator.headers["authorization"]},
+            timeout=PATIENCE_S,
         )
         case.validate_response(response, checks=CHECKS)
         assert response.status_code != 401 or path in ENDING

@@ -165,10 +165,11 @@ def test_only_what_is_asked_for_is_shown(
     receiver_of: Callable[..., Any],
     settle: Callable[[], None],
 ) -> None:
-    refusing = {"url": receiver_of(Answer(status=500)).url, "uid": "bad"}
+    once = {"marketbell.retry-schedule": "1h"}
+    refusing = {"url": receiver_of(Answer(status=500)).url, "uid": "bad", "metadata": once}
     api.post("/app/shop/endpoint", json=refusing)
     api.post("/app", json={"name": "Other", "uid": "other"})
-    api.post("/app/other/endpoint", json={"url": refusing["url"]})
+    api.post("/app/other/endpoint", json={"url": refusing["url"], "metadata": once})
     publish(api, 1)
     settle()
     tails = {
@@ -257,7 +258,7 @@ def test_a_tail_on_a_terminal_has_colours_and_in_a_pipe_none(
     publish(api, 1)
     settle()
     line = ("message", "tail", "--since", "1h")
-    row = r"\d\d:\d\d:\d\d\.\d{3}  success  200 .* a\.b .* msg_\w{27} .*\n"
+    row = r"\d\d:\d\d:\d\d\.\d{3}  1/\d+ +success  200 .* a\.b .* msg_\w{27} .*\n"
     coloured = command(*line, terminal=True)
     assert "\x1b[32m" in coloured.until(row)
     for plain in (command(*line, terminal=True, NO_COLOR="1"), command(*line)):

@@ -490,6 +490,8 @@ def test_an_id_alone_is_found_with_whose_it_is_and_how_it_stands(
     assert run(["endpoint", "delete", "shop", "main", "--yes"]) == 0
     assert run(["find", scene.endpoint]) != 0
     assert scene.application in capsys.readouterr().err
+    assert run(["find", scene.message]) == 0
+    assert "have been deleted" in "".join(capsys.readouterr())
     assert run(["find", "main"]) == 2
 
 

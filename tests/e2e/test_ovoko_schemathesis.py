@@ -26,6 +26,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from e2e.conftest import live_node
+from support.eventually import PATIENCE_S
 from support.ovoko_calls import Trader, described
 
 CHECKS: Final[Any] = [
@@ -96,7 +97,7 @@ def examine(
     def run(case: Case[Any]) -> None:
         his = aimed(case, trader)
         right = case.meta is not None and case.meta.generation.mode is GenerationMode.POSITIVE
-        response = case.call(base_url=trader.url, session=session)
+        response = case.call(base_url=trader.url, session=session, timeout=PATIENCE_S)
         # A path that is none of the description's is not the server's either.
         if response.status_code == 404 and not right:
             return

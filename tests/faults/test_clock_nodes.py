@@ -38,7 +38,7 @@ RATE: Final = 4
 """Of one endpoint more, a second."""
 AHEAD_S: Final = 0.8
 """By how much every third message is put off."""
-EARLY_S: Final = 0.02
+EARLY_S: Final = 0.2
 """What the clocks of a database and of its nodes may differ; what is set here are hours."""
 SECRET: Final = b"a secret of the tests, of 32 bytes or more"
 

@@ -316,6 +316,20 @@ def test_a_right_that_is_missing_is_named_with_what_gives_it(
     ]
 
 
+def test_what_others_keep_in_the_schema_is_no_right_that_is_missing(
+    database: str, postgres: PostgresServer
+) -> None:
+    settings = settings_for(database)
+    with postgres.connect(urlsplit(database).path.lstrip("/")) as superuser:
+        superuser.execute('create table marketbell."a note" (number bigserial)')
+        assert findings(settings)["schema"].verdict == "ok"
+        superuser.execute("alter table marketbell.lane owner to postgres")
+        assert "read and write lane" in findings(settings)["schema"].fact
+        superuser.execute("alter table marketbell.lane owner to marketbell")
+        superuser.execute("alter sequence marketbell.delivery_place owner to postgres")
+        assert "use delivery_place" in findings(settings)["schema"].fact
+
+
 def _as(url: str, role: str) -> str:
     """The same database for another role."""
     parts = urlsplit(url)

@@ -209,7 +209,7 @@ async def play(
     """Kill so many times under load, and let it drain."""
     begun = time.monotonic()
     name = await asyncio.to_thread(template, database)
-    await asyncio.to_thread(watch, database, name)
+    await asyncio.to_thread(watch, database, name, lease=int(LEASE_S * 1000))
     async with (
         TestReceiver(ledger) as receiver,
         cluster(database.url(name), folder, NODES, **SETTINGS) as (nodes, http),

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Self
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,6 +21,7 @@ from marketbell.store.nodes import PostgresNodes
 from marketbell.store.nodes_plane import NodeDraft, Seen
 from marketbell.store.postgresql import PostgresOptions
 from support.eventually import PATIENCE_S
+from support.postgres import PostgresServer
 
 LEASE = 300
 """So short that it runs out soon; any node may lose it by chance, where its machine stands still."""
@@ -311,3 +313,51 @@ async def test_slots_whose_claims_cannot_be_lost_yet_are_not_served(migrated_url
         assert not member.tenure.slots
         failing = False
         await world.until_even(1)
+
+
+async def test_slots_that_were_taken_in_vain_are_left_to_whom_they_are_due_by_now(
+    migrated_url: str,
+) -> None:
+    async with World(migrated_url, 9) as world:
+        first = Member(world, Freezing(migrated_url, world.terms.lease))
+        failing = True
+
+        async def lose_claims(_slots: Collection[int]) -> int:
+            if failing:
+                raise UnavailableError("The store is away.")
+            return 0
+
+        first.lose_claims = lose_claims  # type: ignore[assignment]
+        await first.join()  # it has all of them by name, and serves none
+        world.members.append(first)
+        await world.join()
+        failing = False
+        await world.until_even(2)
+
+
+async def test_who_is_refused_on_each_new_connection_asks_again_after_a_pause(
+    migrated_url: str, postgres: PostgresServer
+) -> None:
+    beats = 0
+
+    class Counted(Freezing):
+        async def beat(self, node_id: int, *, leaving: bool, fit: bool, skew: int) -> Seen:
+            nonlocal beats
+            beats += 1
+            return await super().beat(node_id, leaving=leaving, fit=fit, skew=skew)
+
+    read_only = (
+        f'alter database "{urlsplit(migrated_url).path[1:]}" set default_transaction_read_only = '
+    )
+    async with World(migrated_url, 10, heartbeat=NEVER) as world:
+        only = Member(world, Counted(migrated_url, world.terms.lease))
+        await only.join()
+        world.members.append(only)
+        only.nodes.on_told(lambda _text: only.membership.ring())
+        postgres.execute(read_only + "on")  # as a replica is that has taken the primary's address
+        await only.nodes.aclose()
+        beats = 0
+        only.membership.ring()
+        await asyncio.sleep(2.0)
+        postgres.execute(read_only + "off")
+        assert 1 < beats <= 2.0 / 0.25 + 1

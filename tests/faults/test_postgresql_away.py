@@ -17,7 +17,7 @@ from marketbell.model import Application, DeliveryState, Message, Outcome, Polic
 from marketbell.store.base import MessageFilter, Page
 from marketbell.testing import OK, Answer, Received, TestReceiver
 from support.door import Door
-from support.eventually import eventually
+from support.eventually import eventually, grown
 from support.outages import ILL_TREATED, OUTAGES, POOLED_OUTAGES, Outage, Site, site, template
 from support.plane import Knobs, Plane
 from support.postgres import PostgresServer
@@ -247,8 +247,7 @@ async def test_an_unsteady_network_loses_nothing_and_doubles_nothing(
             assert rounds < 1_000
             await asyncio.sleep(chance.random() * 0.1)
             if rounds % 3 == 0:  # on a busy machine nothing would come through between two faults
-                there = len(accepted)
-                await eventually(lambda there=there: len(accepted) > there)
+                await grown(accepted)
             chosen = chance.random()
             if chosen < 0.4:
                 direct.at_commit(chance.choice((Act.LOSE_ANSWER, Act.RESET)))

@@ -19,7 +19,7 @@ from marketbell.model import DeliveryState, Instant, Outcome, Policy
 from marketbell.store.base import MessageFilter, Page
 from marketbell.testing import OK, Answer, Received, TestReceiver
 from support.door import Door
-from support.eventually import eventually
+from support.eventually import grown
 from support.plane import ORGANIZATION, Knobs, Plane
 
 SOON: Final = Policy(retry_schedule=(100,) * 20)
@@ -238,8 +238,7 @@ async def test_an_unsteady_store_loses_nothing_and_doubles_nothing(
             assert rounds < 1_000
             await asyncio.sleep(chance.random() * 0.06)
             if rounds % 3 == 0:  # on a busy machine nothing would come through
-                there = len(accepted)
-                await eventually(lambda there=there: len(accepted) > there)
+                await grown(accepted)
             async with write_lock(plane.path):
                 await asyncio.sleep(chance.random() * 0.08)
         stop = True

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 import apsw
 import httpx
 import msgspec
+from psycopg import sql
 
 from support.ledger import Ledger, Pair, Request
 from support.postgres import PostgresServer
@@ -35,16 +36,31 @@ join lane l on l.endpoint_id = d.endpoint_id join slot s on s.slot = l.slot
 join node n on n.id = s.node_id
 where d.state = 'sending'
 """
+# A slot is taken by what the taker saw of the node that has it. A sign of life that comes while it
+# is being taken, too late, is not seen by the taker, and is by the trigger: so those are kept.
 _WATCH: Final = """
 create schema judge;
+create table judge.late (node bigint primary key, at timestamptz not null);
+create function judge.beaten() returns trigger language plpgsql security definer as $$
+begin
+  insert into judge.late values (new.id, clock_timestamp())
+  on conflict (node) do update set at = excluded.at;
+  return null;
+end
+$$;
+create trigger watched after update on marketbell.node for each row
+when (new.lease_until - old.lease_until > {lease}) execute function judge.beaten();
+
 create table judge.taken (
-  at double precision, lease_left bigint, message text, url text, claim_number bigint);
+  at double precision, lease_left bigint, late boolean, message text, url text, claim_number bigint);
 create function judge.note() returns trigger language plpgsql security definer
 set search_path to marketbell as $$
 begin
   insert into judge.taken
   select extract(epoch from clock_timestamp()),
     n.lease_until - (extract(epoch from clock_timestamp()) * 1000)::bigint,
+    exists (select 1 from judge.late b
+      where b.node = n.id and b.at > statement_timestamp() - interval '1 second'),
     m.public_id, e.url, d.claim_number
   from lane l join delivery d on d.endpoint_id = l.endpoint_id and d.state = 'sending'
   join message m on m.id = d.message_id join endpoint e on e.id = d.endpoint_id
@@ -56,8 +72,9 @@ $$;
 create trigger watched after update on marketbell.slot for each row
 when (old.node_id <> new.node_id) execute function judge.note();
 """
-
-_TAKEN: Final = "select at, lease_left, message, url, claim_number from judge.taken order by at"
+_TAKEN: Final = (
+    "select at, lease_left, late, message, url, claim_number from judge.taken order by at"
+)
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -106,7 +123,14 @@ class Taken(msgspec.Struct, frozen=True):
     at: float
     lease_left: int
     """Of the node that had the slot, by the database's clock; milliseconds."""
+    late: bool
+    """Whether that node gave a sign of life while the slot was taken, and after its lease was over."""
     held: Held
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the node's lease was over when the slot was taken."""
+        return self.lease_left < 0 or self.late
 
     def explains(self, pair: Pair, before: Request, after: Request) -> bool:
         """Whether it is why a request was followed by another one."""
@@ -171,10 +195,14 @@ def held_by_nodes(database: PostgresServer, name: str) -> dict[str, frozenset[He
     return {node: frozenset(held) for node, held in found.items()}
 
 
-def watch(database: PostgresServer, name: str) -> None:
-    """Let a database that has the schema keep what is lost whenever a slot is taken from a node."""
+def watch(database: PostgresServer, name: str, *, lease: int) -> None:
+    """
+    Let a database that has the schema keep what is lost whenever a slot is taken from a node.
+
+    `lease` is that of the nodes, in milliseconds.
+    """
     with database.connect(name) as connection:
-        connection.execute(_WATCH)
+        connection.execute(sql.SQL(_WATCH).format(lease=sql.Literal(lease)))
 
 
 def taken(database: PostgresServer, name: str) -> list[Taken]:
@@ -182,8 +210,8 @@ def taken(database: PostgresServer, name: str) -> list[Taken]:
     ahead_s = time.time() - time.monotonic()
     with database.connect(name) as connection:
         return [
-            Taken(at - ahead_s, left, (_pair(url, message), number))
-            for at, left, message, url, number in connection.execute(_TAKEN)
+            Taken(at - ahead_s, left, late, (_pair(url, message), number))
+            for at, left, late, message, url, number in connection.execute(_TAKEN)
         ]
 
 

@@ -122,3 +122,18 @@ def test_time_in_which_all_was_away_does_not_count() -> None:
 def test_what_goes_wrong_is_raised(work: Work) -> None:
     with pytest.raises(OSError), Case().fitness.asking(work):  # noqa: PT011 - any will do
         raise OSError
+
+
+def test_what_is_not_asked_again_makes_nobody_unfit() -> None:
+    case = Case()
+    assert case.ask(good=False)
+    case.fitness.leave_off(Work.CLAIMS)
+    case.now_s += BOUND
+    assert case.fitness.look()
+
+
+def test_who_is_unfit_does_not_recover_by_asking_no_more() -> None:
+    case = Case()
+    assert not case.keep_asking(BOUND + 1, good=False)
+    case.fitness.leave_off(Work.CLAIMS)
+    assert not case.ask(good=True, work=Work.RECORDS)

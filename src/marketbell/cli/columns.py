@@ -98,6 +98,7 @@ DESTINATIONS: Final = (
     time_of("Next attempt", "nextAttempt"),
     prose("URL", "url"),
 )
+NO_DESTINATION: Final = "no endpoint wanted it, or those that did have been deleted"
 
 
 def _answer(attempt: Thing) -> str:

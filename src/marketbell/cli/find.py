@@ -7,7 +7,14 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from marketbell.cli.columns import APPLICATION, ATTEMPT, DESTINATIONS, ENDPOINT, MESSAGES
+from marketbell.cli.columns import (
+    APPLICATION,
+    ATTEMPT,
+    DESTINATIONS,
+    ENDPOINT,
+    MESSAGES,
+    NO_DESTINATION,
+)
 from marketbell.cli.shell import Shell, in_shell, path_of
 from marketbell.cli.tables import Column, Thing, field, pages_of, print_table
 from marketbell.errors import InvalidError
@@ -51,7 +58,7 @@ def _show(shell: Shell, kind: str, found: Thing, columns: Sequence[Column]) -> i
     ended = shell.show(thing, (*columns, *_OWNER, *_commands(kind)))
     if kind == "message" and not shell.as_json:
         print()
-        print_table(DESTINATIONS, pages_of(thing["deliveries"]), "no endpoint wanted it")
+        print_table(DESTINATIONS, pages_of(thing["deliveries"]), NO_DESTINATION)
     return ended
 
 

@@ -15,6 +15,7 @@ from marketbell.cli.columns import (
     MESSAGE,
     MESSAGES,
     MESSAGES_ANYWHERE,
+    NO_DESTINATION,
 )
 from marketbell.cli.exits import Exit
 from marketbell.cli.given import json_given
@@ -215,8 +216,7 @@ def get(shell: Shell, app: AppRef, message: MessageRef) -> int:
 def deliveries(shell: Shell, app: AppRef, message: MessageRef) -> int:
     """List the endpoints that a message is for, with where its delivery to each stands."""
     path = path_of("app", app, "msg", message) + "/endpoint"
-    none = "no endpoint wanted it"
-    return shell.list(path, DESTINATIONS, limit=None, whole=True, none=none)
+    return shell.list(path, DESTINATIONS, limit=None, whole=True, none=NO_DESTINATION)
 
 
 @message_app.command

@@ -48,10 +48,12 @@ async def _owner(services: Services, principal: Principal, prefix: str, public_i
     except NotFoundError:
         raise missing from None
     if owner.organization == HIDDEN + principal.organization:
-        raise NotFoundError(
-            f"It is an operational {what}, which has a path of its own: "
-            "/api/v1/operational-webhook/endpoint."
+        where = (
+            "which has a path of its own: /api/v1/operational-webhook/endpoint"
+            if prefix == ids.ENDPOINT
+            else "which no path shows"
         )
+        raise NotFoundError(f"It is an operational {what}, {where}.")
     if owner.organization != principal.organization:
         raise missing
     if owner.deleted_at is not None:

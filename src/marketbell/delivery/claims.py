@@ -156,6 +156,8 @@ class Claims:
                 while not self._stopping and self._may_claim() and self._wanted():
                     if not await self._claim():
                         break
+                if not self._has_room:
+                    self._owned.fitness.leave_off(Work.CLAIMS)
             except Exception:
                 # Nobody else would notice that nothing is claimed any more. What was, comes back.
                 _log.exception("claiming broke off; it goes on")
@@ -190,6 +192,7 @@ class Claims:
         if not slots:
             self._feed.clear()
             if self._owned.fitness.fit:
+                self._owned.fitness.leave_off(Work.CLAIMS)
                 return False  # else it is asked for nothing, to see whether it answers again
         lanes = self._fed(now)
         self.asking = slots
@@ -281,14 +284,17 @@ class Claims:
                 found.append(endpoint_id)
         return tuple(found)
 
-    def _wanted(self) -> bool:
+    @property
+    def _has_room(self) -> bool:
+        """Whether there is room for so much that it is worth asking for."""
         places = self._lanes.places
-        if (
-            self._lanes.room() < min(_AT_ONCE, places.stock // 4)
-            or self._lanes.stock_bytes > places.stock_bytes // 2
-        ):
-            return False
-        return bool(self._feed) or self._next_at <= self._clock.now()
+        return (
+            self._lanes.room() >= min(_AT_ONCE, places.stock // 4)
+            and self._lanes.stock_bytes <= places.stock_bytes // 2
+        )
+
+    def _wanted(self) -> bool:
+        return self._has_room and (bool(self._feed) or self._next_at <= self._clock.now())
 
     def _set_timer(self) -> None:
         now, speed = self._clock.now(), self._clock.speed

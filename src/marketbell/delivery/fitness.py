@@ -31,7 +31,7 @@ class Fitness:
     What a node's work with the store has come to, while its signs of life went through.
 
     It is unfit once something that was asked, and asked again, has not been answered for
-    `bound_s`; where nothing is asked it stays as it is. It is fit again with the first answer, but
+    `bound_s`; where nothing is asked, or is not asked again, it stays as it is. It is fit again with the first answer, but
     where it has stood down for others only once answers have come for a rest without a failure
     between: at first as long as the bound, twice as long with each relapse. So slots do not go to
     and fro between nodes of which none can work.
@@ -70,6 +70,11 @@ class Fitness:
             what = ", ".join(sorted(work.name.lower() for work in self._asked))
             _log.error("what is asked for the node's slots gets no answer", extra={"asked": what})
         return self.fit
+
+    def leave_off(self, work: Work) -> None:
+        """It is not asked again for now: what came of it says nothing of a node that is fit."""
+        if self.fit:
+            self._asked.pop(work, None)
 
     def begin_anew(self) -> None:
         """The node or the database was away as a whole: what is asked counts from now."""

@@ -9,7 +9,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from marketbell.delivery.slots import to_give, to_serve, to_take
+from marketbell.delivery.fitness import Work
+from marketbell.delivery.slots import in_vain, to_give, to_serve, to_take
 from marketbell.delivery.tenure import Tenure
 from marketbell.errors import MarketbellError, StoreError
 from marketbell.model import Instant, Millis
@@ -116,11 +117,6 @@ class Membership:
         """Of this node, as others see it."""
         return self._id
 
-    @property
-    def owned(self) -> int:
-        """How many slots it serves."""
-        return len(self._tenure.slots)
-
     async def start(self) -> None:
         """Begin, on the running loop; the first slots that are free have been taken when it returns."""
         try:
@@ -173,6 +169,7 @@ class Membership:
                 if not self._failing:
                     _log.error("no sign of life can be given", extra={"reason": str(error)})
                 self._failing = True
+                self._bell.clear()  # a connection that opens and then refuses rings it each time
                 next_s = self._monotonic() + min(_AGAIN_S, self._terms.heartbeat / 1000)
             except Exception:
                 # Without its signs of life the node would lose its work for no reason.
@@ -249,9 +246,12 @@ class Membership:
             owner if owner in alive and (owner != me or slot in self._held or not anew) else None
             for slot, (owner, _fence) in enumerate(seen.slots)
         ]
+        wanted = () if taking else to_take(owners, workers, me)
         over = to_give(owners, workers, me, self._giving)
         if not (fitness.fit or self._leaving or relieved):
             over = frozenset()
+        elif not taking:
+            over |= in_vain(owners, seen.slots, me, wanted)
         begun = over - self._giving.keys()
         kept = frozenset(self._giving.keys() - over)
         for slot in kept:
@@ -265,13 +265,13 @@ class Membership:
                 _log.error("slots go to nodes whose work gets through", extra={"count": len(begun)})
         if kept:
             self._serving.gain(kept)
-        if not taking:
-            wanted = to_take(owners, workers, me)
-            if not self._may_take_lost(seen, now_s):
-                wanted = tuple(slot for slot in wanted if seen.slots[slot][0] in {0, me})
-            if wanted and not self._stopping:
-                fences = {slot: seen.slots[slot][1] for slot in wanted}
-                self._taking = asyncio.get_running_loop().create_task(self._take(fences))
+        if not self._may_take_lost(seen, now_s):
+            wanted = tuple(slot for slot in wanted if seen.slots[slot][0] in {0, me})
+        if wanted and not self._stopping:
+            fences = {slot: seen.slots[slot][1] for slot in wanted}
+            self._taking = asyncio.get_running_loop().create_task(self._take(fences))
+        elif not taking:
+            fitness.leave_off(Work.SLOTS)
 
     def _workers(self, seen: Seen, now_s: float) -> tuple[frozenset[int], bool]:
         """The nodes that are to have slots; whether others but not this one were fit for a lease."""

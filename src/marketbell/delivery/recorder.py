@@ -11,7 +11,7 @@ from itertools import islice
 
 from marketbell.delivery.fitness import Fitness, Work
 from marketbell.errors import StoreError
-from marketbell.model import Claim, DeliveryState, Instant
+from marketbell.model import Claim, DeliveryState, Instant, Trigger
 from marketbell.store.base import Queue, Result
 
 _log = logging.getLogger(__name__)
@@ -186,13 +186,21 @@ class Recorder:
 
 
 def first_due(results: Sequence[Result]) -> Instant | None:
-    """When the first of what these results leave behind falls due: retries, and a key's next delivery."""
+    """
+    When the first of what these results leave behind falls due: retries, and a key's next delivery.
+
+    A resend stands outside the order, but its success lets a key go on that its failure holds.
+    """
     found = [
         result.verdict.due_at
         if result.verdict.state is DeliveryState.PENDING
         else result.attempt.started_at
         for result in results
         if result.verdict is not None
-        and (result.verdict.state is DeliveryState.PENDING or result.claim.order_key is not None)
+        and (
+            result.verdict.state is DeliveryState.PENDING
+            or result.claim.order_key is not None
+            or result.claim.trigger is Trigger.MANUAL
+        )
     ]
     return min(found, default=None)

@@ -69,3 +69,15 @@ def to_take(owners: Owners, workers: Collection[int], me: int) -> tuple[int, ...
             return tuple(free[begin : begin + lacks])
         begin += lacks
     return ()
+
+
+def in_vain(
+    owners: Owners, written: Sequence[tuple[int, int]], me: int, wanted: Collection[int]
+) -> frozenset[int]:
+    """
+    The slots that are written down as `me`'s, that it does not serve, and is not to take any more.
+
+    `written` has the node and the fence of each. Others take them for its own.
+    """
+    mine = (slot for slot, (owner, _fence) in enumerate(written) if owner == me)
+    return frozenset(slot for slot in mine if owners[slot] is None) - frozenset(wanted)

@@ -108,7 +108,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[tuple[Application, Endpoint], ...]
     """Every endpoint of `claims` whose revision is not the one in `ClaimRequest.known`."""
     backlog: frozenset[int]
-    """Endpoints visited that have more due than they had room for."""
+    """Endpoints visited that have more due than they had room for, and those of `lanes` that nothing was left for."""
     next_at: Instant | None
     """When the next lane falls due; None if none ever does by itself."""
     lost: int

@@ -23,7 +23,7 @@ from marketbell.store.base import (
 )
 from marketbell.store.configuration import find_endpoint_id, waits_of
 from marketbell.store.once import once
-from marketbell.store.resending import make_due
+from marketbell.store.resending import lock_before, make_due
 from marketbell.store.rows import message_of
 from marketbell.store.search_plane import Destination, Owner
 from marketbell.store.statements import statements
@@ -116,6 +116,7 @@ def _resend(
         raise GoneError("The payload of this message is no longer kept; publish it anew.")
     if state == DeliveryState.SENDING:
         return
+    lock_before(transaction, endpoint_id, [order_key])
     made = make_due(
         transaction,
         message_id,

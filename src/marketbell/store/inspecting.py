@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -13,6 +14,7 @@ import msgspec
 from marketbell.errors import UnavailableError
 from marketbell.model import Instant, Millis
 from marketbell.store import keys
+from marketbell.store.migrations import known
 from marketbell.store.nodes_plane import NodeRow
 from marketbell.store.postgresql import Connection, PostgresOptions
 from marketbell.store.postgresql_errors import LOST, store_error
@@ -20,13 +22,15 @@ from marketbell.store.postgresql_transaction import PostgresTransaction
 from marketbell.store.sqlite import SqliteTransaction, keep_plans
 from marketbell.store.sqlite import store_error as sqlite_error
 from marketbell.store.statements import statements
-from marketbell.store.transaction import Transaction, Values
+from marketbell.store.transaction import Transaction, Value, Values
 
 T = TypeVar("T")
 
 MANY: Final = 10_000
 """Where counting ends."""
 
+_MADE: Final = re.compile(r"^create (?:table|sequence) (\w+)", re.MULTILINE)
+"""What a migration makes: others may have tables in the schema that are no business of nodes."""
 _SQL: Final = statements("doctor")
 _RETENTION: Final = statements("retention")
 _OUTBOX: Final = statements("outbox")
@@ -235,7 +239,9 @@ class Rights(msgspec.Struct, frozen=True):
 
 def rights(look: Transaction, schema: str) -> Rights | None:
     """Those of the role that looks; None where there is no schema of ours."""
-    rows: list[Any] = look.rows(_SQL["rights"], {"schema": schema})
+    ours = [name for one in known("postgresql") for name in _MADE.findall(one.script)]
+    asked: dict[str, Value] = {"schema": schema, "ours": msgspec.json.encode(ours).decode()}
+    rows: list[Any] = look.rows(_SQL["rights"], asked)
     if not rows:
         return None
     role, owner, owns, usage, table, sequence = rows[0]

@@ -95,6 +95,8 @@ class ClaimWork:
             self.error = error
         except DataFault as fault:
             self.error = UnavailableError(f"The store refused it: {fault}")
+        except Exception as error:
+            self.error = UnavailableError(f"The store failed: {error!r}")
 
     def succeed(self) -> None:
         """Answer with the claims, or with what went wrong."""

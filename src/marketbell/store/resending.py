@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from marketbell.model import DeliveryState, Instant
 from marketbell.store.recording import go_on, revive
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 
 _SQL = statements("history")
+
+
+def lock_before(
+    transaction: Transaction, endpoint_id: int, order_keys: Collection[bytes | None]
+) -> None:
+    """
+    Lock what `make_due` changes beside these deliveries of an endpoint.
+
+    In the order in which a claim does: the lane before its deliveries, and keys before the lane.
+    """
+    transaction.lock_keys([(endpoint_id, key) for key in order_keys if key is not None])
+    transaction.lock_lanes([endpoint_id])
 
 
 def make_due(
@@ -23,8 +37,8 @@ def make_due(
     """
     Make a delivery due now, or at `due_at` if it was not unfinished, outside of any order.
 
-    The caller lowers the lane. False if it has been claimed or has ended since the caller looked:
-    then nothing was done.
+    The caller has locked by `lock_before`, and lowers the lane. False if it has been claimed or has
+    ended since the caller looked: then nothing was done.
 
     `state` and `order_key` are those of the pair's unfinished delivery, None if it has none. One
     that is being sent must not be given.

@@ -7,7 +7,7 @@ from typing import Any
 
 from marketbell.model import DeliveryState, Instant
 from marketbell.store.expunging import remove_payload
-from marketbell.store.resending import make_due
+from marketbell.store.resending import lock_before, make_due
 from marketbell.store.statements import statements
 from marketbell.store.task_plane import ParkedPlace, Step, Task, TaskKind, TaskStatus
 from marketbell.store.transaction import Transaction
@@ -54,8 +54,12 @@ def _make_due(
     endpoint_id: int = task.endpoint_id  # type: ignore[assignment]
     hurries = task.selection.state is DeliveryState.PENDING
     made = 0
-    for message_id in message_ids:
-        pair: Any = transaction.row(_SQL["pair"], {"message_id": message_id, **of_endpoint})
+    pairs: list[Any] = [
+        transaction.row(_SQL["pair"], {"message_id": message_id, **of_endpoint})
+        for message_id in message_ids
+    ]
+    lock_before(transaction, endpoint_id, [pair[1] for pair in pairs] if hurries else [])
+    for message_id, pair in zip(message_ids, pairs, strict=True):
         written, order_key, payload_kept, deliver_at = pair
         state = None if written is None else DeliveryState(written)
         if not payload_kept or state is DeliveryState.SENDING:
@@ -96,6 +100,7 @@ def redrive_parked(
         },
     )
     driven = 0
+    transaction.lock_lanes([row[2] for row in rows if row[4]])
     for _lost_count, message_id, endpoint_id, _order_key, ours in rows:
         if not ours:
             continue

@@ -109,10 +109,10 @@ async def test_a_handshake_that_does_not_end_is_given_up(post: Post, client: Cli
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         exchange = await post(f"https://127.0.0.1:{port}/", connect_s=0.1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await silent.wait()  # the connection is closed, not left in its handshake
     assert (exchange.kind, exchange.reason) == (Kind.FAILED, reasons.TLS_TIMED_OUT)
-    assert 100 <= exchange.duration < 2_000
+    assert 100 <= exchange.duration < 10_000
     assert client.connections == 0
 
 

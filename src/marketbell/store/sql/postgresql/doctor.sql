@@ -61,15 +61,18 @@ select
 
 -- name: rights
 -- The role, who owns the tables, whether the role has that one's rights, whether it may use the
--- schema, and the first table and sequence that it may not; no row where the schema is not there.
+-- schema, and the first of our tables and sequences that it may not; no row where the schema is
+-- not there. What stands in the schema beside ours does not matter, but partitions do.
 select current_user::text, pg_get_userbyid(m.relowner)::text, pg_has_role(m.relowner, 'usage'),
   has_schema_privilege(n.oid, 'usage'),
   (select min(c.relname)::text from pg_class c
-    where c.relnamespace = n.oid and c.relkind in ('r', 'p')
+    where c.relnamespace = n.oid and c.relkind in ('r', 'p') and (c.relispartition
+      or c.relname in (select jsonb_array_elements_text(:ours::text::jsonb)))
       and not (has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert')
         and has_table_privilege(c.oid, 'update') and has_table_privilege(c.oid, 'delete'))),
   (select min(c.relname)::text from pg_class c
     where c.relnamespace = n.oid
+      and c.relname in (select jsonb_array_elements_text(:ours::text::jsonb))
       and case when c.relkind = 'S' then not has_sequence_privilege(c.oid, 'usage') end)
 from pg_namespace n join pg_class m on m.relnamespace = n.oid and m.relname = 'migration'
 where n.nspname = :schema;

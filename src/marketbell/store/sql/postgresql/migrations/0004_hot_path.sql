@@ -490,9 +490,10 @@ $$;
 -- Lanes are locked before their deliveries are read, so that what is published meanwhile waits for
 -- this or is seen by it. With `node_` only lanes of slots that are this node's now. Gives back the
 -- deliveries, each with its message and its endpoint's revision; those whose payload is gone, not
--- claimed and with nothing but their keys; at last the lanes that have more, when the next one falls
--- due, and how many claims have run out. While there are such, up to a limit, it claims nothing:
--- they are to be ended first, and are due before others.
+-- claimed and with nothing but their keys; at last the lanes that have more, which any of `lanes_`
+-- has that nothing was left for, when the next one falls due, and how many claims have run out. While
+-- there are such, up to a limit, it claims nothing: they are to be ended first, and are due before
+-- others.
 create function claim_deliveries(
   at_ bigint, leases_at_ bigint, lease_until_ bigint, limit_ bigint, bytes_ bigint,
   second_look_ bigint, lanes_ bigint[], known_ bigint[], rooms_ bigint[], new_room_ bigint,
@@ -513,6 +514,8 @@ declare
   lane_ record;
   row_ record;
   place int;
+  named int := cardinality(lanes_);
+  full_ boolean;
   size bigint := 0;
   count bigint;
   full_of bigint;
@@ -536,7 +539,7 @@ begin
   perform 1 from lane as l where l.endpoint_id = any (lanes_) order by l.endpoint_id for no key update;
 
   for lane_ in
-    select v.endpoint_id, e.revision, l.held_until
+    select v.endpoint_id, v.number, e.revision, l.held_until
     from unnest(lanes_) with ordinality as v (endpoint_id, number)
     join lane as l on l.endpoint_id = v.endpoint_id
     join endpoint as e on e.id = v.endpoint_id and e.deleted_at is null
@@ -544,9 +547,14 @@ begin
       or exists (select 1 from slot as s where s.slot = l.slot and s.node_id = node_))
     order by v.number
   loop
-    exit when cardinality(messages) >= limit_ or (size >= bytes_ and messages <> '{}');
+    full_ := cardinality(messages) >= limit_ or (size >= bytes_ and messages <> '{}');
+    exit when full_ and lane_.number > named;
     if lane_.held_until > at_ then
       done := done || lane_.endpoint_id;
+      continue;
+    end if;
+    if full_ then
+      with_more := with_more || lane_.endpoint_id;
       continue;
     end if;
     count := 0;
