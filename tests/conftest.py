@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import signal
 from collections.abc import Iterator
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -19,10 +20,12 @@ from support.postgres_stores import migrated
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("any machine")  # however slow: an example that takes long is no failure
+# However slow the machine is: an example that takes long is no failure. A change is judged by the
+# same examples each time; `--hypothesis-profile=explore` draws others, as `make test-full` does.
+_SLOW: Final[dict[str, Any]] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("explore", **_SLOW)
+settings.register_profile("same", derandomize=True, **_SLOW)
+settings.load_profile("same")
 
 # What httpx waits for an answer where a test says nothing: five seconds are short on such a machine.
 _patience: httpx.Timeout = inspect.signature(httpx.Client).parameters["timeout"].default
