@@ -209,6 +209,7 @@ async def test_1000_hanging_endpoints_among_10000(tmp_path: Path, show: Show) ->
     judge("1,000 hanging endpoints among 10,000", times, show)
 
 
+@pytest.mark.slow
 async def test_more_hanging_endpoints_than_there_is_memory_for_claims(
     tmp_path: Path, show: Show
 ) -> None:
