@@ -10,7 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from marketbell.errors import ConflictError, MarketbellError, NotFoundError, StaleError
+from marketbell.errors import (
+    ConflictError,
+    MarketbellError,
+    NotFoundError,
+    StaleError,
+    UnavailableError,
+)
 from marketbell.model import Application, Claim, DeliveryState, Endpoint, Message, Trigger
 from marketbell.store.base import (
     ApplicationDraft,
@@ -288,6 +294,22 @@ async def test_one_row_that_the_database_refuses_fails_its_caller_alone(
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     failed = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
     assert failed == [3]
+    assert len(await all_messages(store, application)) == 6
+
+
+async def test_one_row_that_the_database_refuses_fails_alone_among_those_of_one_call(
+    store: Store, scene: Scene
+) -> None:
+    application, _ = await shop(scene)
+    publications = [publication(scene, application) for _ in range(7)]
+    publications[4] = publication(scene, application, public_id="msg_" + "\ud800")
+    verdicts = await store.publish(publications)
+    refused = [place for place, one in enumerate(verdicts) if isinstance(one, UnavailableError)]
+    assert refused == [4]
+    messages = [one.message for one in verdicts if isinstance(one, Published)]
+    assert [one.public_id for one in messages] == [
+        one.message.public_id for place, one in enumerate(publications) if place != 4
+    ]
     assert len(await all_messages(store, application)) == 6
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketbell.api.protocol import plain_request
+from marketbell.api.plain import plain_request
 
 HEAD = b"POST /api/v1/app/app_1/msg HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n"
 
@@ -167,3 +167,59 @@ async def test_a_refusal_names_the_field_on_the_short_way(
     wire.writer.write(request(token, "app_nowhere", 1))
     status, _headers, body = await wire.answer()
     assert (status, json.loads(body)["code"]) == (404, "not_found")
+
+
+async def test_requests_of_one_turn_have_each_its_own_verdict(
+    api: httpx.Client, live_url: str, token: str, application: str
+) -> None:
+    """One run of many connections: good ones, a refused one, a key that comes twice, another's application."""
+    host, port = live_url.removeprefix("http://").removesuffix("/api/v1").split(":")
+    wires = [Wire(*await asyncio.open_connection(host, int(port))) for _ in range(12)]
+    for round_ in range(3):
+        for number, wire in enumerate(wires):
+            serial = 100 * round_ + number
+            key = f"Idempotency-Key: {round_}-{min(number, 10)}"
+            data = request(token, application, serial, key)
+            if number == 3:
+                data = request(token, "app_nowhere", serial, key)
+            elif number == 5:
+                data = data.replace(b"order.paid", b"order paid")
+            elif number == 7:
+                data = request("nonsense", application, serial, key)
+            wire.writer.write(data)
+        answers = [await wire.answer() for wire in wires]
+        statuses = [status for status, _headers, _body in answers]
+        assert statuses[:10] == [202, 202, 202, 404, 202, 422, 202, 401, 202, 202]
+        assert sorted(statuses[10:]) == [202, 409]  # one key with two bodies
+        for number, (status, _headers, body) in enumerate(answers):
+            if status == 202:
+                assert json.loads(body)["payload"] == {"n": 100 * round_ + number}
+    for wire in wires:
+        wire.writer.close()
+        await wire.writer.wait_closed()
+    found = await asyncio.to_thread(api.get, f"/app/{application}/msg", params={"limit": 100})
+    kept = found.json()["data"]
+    assert len(kept) == 3 * 8
+
+
+async def test_a_run_meets_an_application_that_has_changed(
+    api: httpx.Client, live_url: str, token: str, application: str
+) -> None:
+    """What is in memory may be out of date by the time that it is kept: then it is matched anew."""
+    host, port = live_url.removeprefix("http://").removesuffix("/api/v1").split(":")
+    wires = [Wire(*await asyncio.open_connection(host, int(port))) for _ in range(6)]
+    for round_ in range(10):
+        changed = asyncio.create_task(
+            asyncio.to_thread(
+                api.post,
+                f"/app/{application}/endpoint",
+                json={"url": f"https://example.com/{round_}", "disabled": True},
+            )
+        )
+        for number, wire in enumerate(wires):
+            wire.writer.write(request(token, application, number))
+        assert [(await wire.answer())[0] for wire in wires] == [202] * 6
+        assert (await changed).status_code == 201
+    for wire in wires:
+        wire.writer.close()
+        await wire.writer.wait_closed()

@@ -72,11 +72,14 @@ class RequestIds:
 
 def head_of(answer: Answer, request_id: bytes) -> bytes:
     """The same headers as `headers_of` as they stand on the wire, each with its end of line."""
-    lines = [_JSON_LINES if answer.body else _SECURITY_LINES, request_id, b"\r\n"]
+    body = answer.body
+    if body and not answer.headers:
+        return b"%b%b\r\ncontent-length: %d\r\n" % (_JSON_LINES, request_id, len(body))
+    lines = [_JSON_LINES if body else _SECURITY_LINES, request_id, b"\r\n"]
     for name, value in answer.headers:
         lines += (name, b": ", value, b"\r\n")
     if answer.status != 204:
-        lines.append(b"content-length: %d\r\n" % len(answer.body))
+        lines.append(b"content-length: %d\r\n" % len(body))
     return b"".join(lines)
 
 

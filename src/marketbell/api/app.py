@@ -19,7 +19,9 @@ from marketbell.api.cors import Cors
 from marketbell.api.framed import Framed
 from marketbell.api.guard import WITH_BODY, Guard
 from marketbell.api.limits import Limits
+from marketbell.api.plain import PlainRequest
 from marketbell.api.problems import not_allowed, problem, server_error
+from marketbell.api.publish_runs import PublishRuns
 from marketbell.api.query import Query
 from marketbell.api.reference import files
 from marketbell.api.routes import by_path, documented, operations
@@ -88,6 +90,15 @@ class Api:
             request_s=settings.request_timeout / 1000,
         )
         """What the server bounds before a request is whole."""
+        self.runs = PublishRuns(
+            services.clock,
+            self.guard.gate,
+            services.publisher.runs,
+            self._request_ids,
+            alone=self._publish_plain,
+            failed=self._publish_failed,
+        )
+        """Publishes what is read off sockets ahead of ASGI."""
         self._failures = 0
         self._logged_at = float("-inf")
         routes: list[BaseRoute] = [
@@ -142,33 +153,29 @@ class Api:
         """The largest body of one message, in bytes."""
         return self.services.settings.body_max
 
-    async def publish_plain(
-        self,
-        application: str,
-        headers: Mapping[bytes, bytes],
-        query: bytes,
-        body: bytes,
-        peer: Peer,
-    ) -> tuple[Answer, bytes]:
-        """Publish one message whose request was read ahead of ASGI; the answer and the request's id."""
-        request_id = self._request_ids.of(headers)
+    async def _publish_plain(
+        self, request: PlainRequest, request_id: bytes, peer: Peer, principal: Principal | None
+    ) -> Answer:
+        """Publish one message whose request was read ahead of ASGI; its caller, if that is known."""
+        application, headers = request.application, request.headers
         try:
-            principal = self.guard.gate.known(headers.get(b"authorization"))
             if principal is None:
                 principal = await self.guard.caller(peer, headers)
-            answer = await publishing.publish(
+            return await publishing.publish(
                 self.services,
                 principal,
                 application,
-                body,
-                query=query,
-                idempotency_key=headers.get(b"idempotency-key"),
+                request.body,
+                query=request.query,
+                headers=headers,
                 making=partial(self._making, principal, application, peer, headers, request_id),
             )
         except Exception as fault:
-            scope = {"method": "POST", "path": publishing.path_of(application)}
-            answer = self._failed(fault, scope, request_id)
-        return answer, request_id
+            return self._publish_failed(fault, application, request_id)
+
+    def _publish_failed(self, fault: Exception, application: str, request_id: bytes) -> Answer:
+        scope = {"method": "POST", "path": publishing.path_of(application)}
+        return self._failed(fault, scope, request_id)
 
     async def _publish(self, application: str, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope["headers"])
@@ -185,7 +192,7 @@ class Api:
                 application,
                 body,
                 query=scope["query_string"],
-                idempotency_key=headers.get(b"idempotency-key"),
+                headers=headers,
                 making=partial(
                     self._making, principal, application, scope["client"], headers, request_id
                 ),

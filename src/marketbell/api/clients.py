@@ -20,6 +20,10 @@ _BODY_MORE_S: Final = 10.0
 """How much longer than its time a body is waited for, so that the API can answer 408 itself."""
 
 
+_STARTS: Final[dict[int, tuple[list[tuple[bytes, bytes]], bytes]]] = {}
+"""What answers of each status begin with, and the headers that it was made of."""
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """
     One client's connection.
@@ -143,13 +147,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def written(self, answer: Answer, request_id: bytes, *, last: bool) -> bytes:
         """An answer as bytes, the last of its connection or not."""
-        lines = [STATUS_LINE[answer.status]]
-        for name, value in self.server_state.default_headers:
-            lines += (name, b": ", value, b"\r\n")
-        lines.append(head_of(answer, request_id))
-        lines.append(b"connection: close\r\n\r\n" if last else b"\r\n")
-        lines.append(answer.body)
-        return b"".join(lines)
+        headers = self.server_state.default_headers
+        start = _STARTS.get(answer.status)
+        if start is None or start[0] is not headers:  # uvicorn makes the list anew with each date
+            start = _STARTS[answer.status] = (headers, _start(answer.status, headers))
+        head = head_of(answer, request_id)
+        end = b"connection: close\r\n\r\n" if last else b"\r\n"
+        return b"%b%b%b%b" % (start[1], head, end, answer.body)
 
     def _refuse_head(self) -> None:
         limit = self.app.limits.head_bytes
@@ -175,6 +179,14 @@ class BoundedProtocol(HttpToolsProtocol):
         closes = (b"connection", b"close") in answer.headers
         self.transport.write(self.written(answer, request_id, last=not closes))
         self.transport.close()
+
+
+def _start(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The status line and the headers that all answers of this second have."""
+    lines = [STATUS_LINE[status]]
+    for name, value in headers:
+        lines += (name, b": ", value, b"\r\n")
+    return b"".join(lines)
 
 
 def cut_late(connections: Iterable[object], now: float) -> None:

@@ -21,6 +21,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
+@functools.lru_cache(maxsize=256)
 def iso(instant: Instant) -> str:
     """Such as `2026-11-21T09:30:00.125Z`."""
     second, millis = divmod(instant, 1000)

@@ -23,6 +23,8 @@ HOUR: Final[Millis] = 3_600_000
 DAYS_MAX: Final = 90
 HOURS_MAX: Final = 24 * DAYS_MAX
 
+_QUOTES: Final = 6
+"""Around the names of two fields and one text."""
 _ABSENT: Final = msgspec.Raw()
 _NONE: Final = msgspec.Raw(b"null")
 
@@ -75,15 +77,14 @@ def incoming(body: bytes) -> Incoming:
     type, or that contradicts another.
     """
     form = _DECODE(body)
-    payload = _payload(form)
+    payload = _the_other(form) if len(form.data) else bytes(form.payload)
+    around = _around(body, payload)
     # Cheap and exact: without escapes and rarer fields, so many quotes mean no key twice.
-    if (
-        len(form.application)
-        or len(form.transformations_params)
-        or (b"\\" in body and body.count(b"\\") != payload.count(b"\\"))
-        or body.count(b'"') - payload.count(b'"') != _quotes(form)
-    ):
-        _check_outer(body, payload)
+    quotes = -1 if b"\\" in around else around.count(b'"')
+    if quotes == _QUOTES and payload:  # nothing but an event type and a payload
+        return Incoming(MessageDraft(event_type=form.event_type, payload=payload), None)
+    if len(form.application) or len(form.transformations_params) or quotes != _quotes(form):
+        check_twice(around, BODY)
         return _rarer(form, payload)
     return Incoming(_draft(form, payload), None)
 
@@ -99,14 +100,11 @@ def draft_of(body: bytes) -> MessageDraft:
     return given.draft
 
 
-def _payload(form: MessageIn) -> bytes:
-    payload = bytes(form.payload)
-    data = bytes(form.data)
-    if not data:
-        return payload
-    if payload:
+def _the_other(form: MessageIn) -> bytes:
+    """The payload under its other name."""
+    if len(form.payload):
         raise InvalidError((*BODY, "data"), "data is another name of payload; send one of them")
-    return data
+    return bytes(form.data)
 
 
 def _quotes(form: MessageIn) -> int:
@@ -125,10 +123,15 @@ def _quotes(form: MessageIn) -> int:
     return count
 
 
-def _check_outer(body: bytes, payload: bytes) -> None:
-    """Return if no key of the message itself is there twice; the payload is checked elsewhere."""
-    at = body.find(payload) if payload else -1
-    check_twice(body if at < 0 else body[:at] + b"0" + body[at + len(payload) :], BODY)
+def _around(body: bytes, payload: bytes) -> bytes:
+    """A body with 0 in the place of its payload, which is checked elsewhere."""
+    if not payload:
+        return body
+    length = len(payload)
+    at = len(body) - length - 1  # mostly it is the last member
+    if body[at:-1] != payload:
+        at = body.index(payload)
+    return b"%b0%b" % (body[:at], body[at + length :])
 
 
 def _rarer(form: MessageIn, payload: bytes) -> Incoming:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -52,7 +52,7 @@ async def publish(
     body: bytes,
     *,
     query: bytes,
-    idempotency_key: bytes | None,
+    headers: Mapping[bytes, bytes],
     making: Callable[[], AbstractContextManager[None]],
 ) -> Answer:
     """
@@ -61,9 +61,7 @@ async def publish(
     The application that it may bring along is made within `making()`.
     """
     RULE.check(principal)
-    with_content = _SHOWN.get(query)
-    if with_content is None:
-        with_content = Query(query, PARAMETERS).flag("with_content", default=True)
+    with_content = shows_content(query)
     try:
         given = incoming(body)
     except InvalidError:
@@ -73,14 +71,35 @@ async def publish(
         raise
     draft = given.draft
     organization = principal.organization
-    idempotency: Idempotency | None = None
-    if idempotency_key is not None:
-        idempotency = mark(organization, path_of(application), idempotency_key, digest_of(body))
+    idempotency = mark_of(organization, application, headers, body)
     if given.application is not None:
         with making():
             await inline.ensure(services, principal, application, given.application, [draft])
     published = await services.publisher.publish(organization, application, draft, idempotency)
-    return Answer(202, _ENCODE(accepted(published.message, given, with_content=with_content)))
+    return answer_to(published.message, given, with_content=with_content)
+
+
+def shows_content(query: bytes) -> bool:
+    """Whether a query string asks for the payload in the answer. InvalidError."""
+    with_content = _SHOWN.get(query)
+    if with_content is None:
+        return Query(query, PARAMETERS).flag("with_content", default=True)
+    return with_content
+
+
+def mark_of(
+    organization: str, application: str, headers: Mapping[bytes, bytes], body: bytes
+) -> Idempotency | None:
+    """The mark of a request with these headers; None if it has no key. InvalidError."""
+    key = headers.get(b"idempotency-key")
+    if key is None:
+        return None
+    return mark(organization, f"{PREFIX}{application}{SUFFIX}", key, digest_of(body))
+
+
+def answer_to(message: Message, given: Incoming, *, with_content: bool) -> Answer:
+    """The answer to the publisher of a message that is on disk."""
+    return Answer(202, _ENCODE(accepted(message, given, with_content=with_content)))
 
 
 def accepted(message: Message, given: Incoming, *, with_content: bool) -> msgspec.Struct:

@@ -103,9 +103,10 @@ class Gate:
 
         RateLimitedError if this token comes too often.
         """
-        if not authorization:
-            return None
-        digest = blake2b(authorization, digest_size=16).digest()
+        return self.known_by(digest_of(authorization))
+
+    def known_by(self, digest: bytes) -> Principal | None:
+        """The same for the digest of a header, by `digest_of`."""
         verdict = self._verdicts.get(digest)
         if verdict is None or self._clock.real_now() >= verdict.good_until:
             return None
@@ -130,7 +131,7 @@ class Gate:
         if found is not None:
             return found
         token = _bearer(authorization)
-        digest = blake2b(authorization or b"", digest_size=16).digest()
+        digest = digest_of(authorization)
         known = digest in self._verdicts
         if not known:
             self._refuse_flood(source)
@@ -281,6 +282,11 @@ class Gate:
         bucket.take(now)
         self._failures.move_to_end(place)
         _trim(self._failures, self._limits.remembered)
+
+
+def digest_of(authorization: bytes | None) -> bytes:
+    """What a verdict is remembered by: 16 bytes, none where there is no header."""
+    return blake2b(authorization, digest_size=16).digest() if authorization else b""
 
 
 def _bearer(authorization: bytes | None) -> bytes:

@@ -37,10 +37,9 @@ def mark(
             f"An idempotency key is 1 to {KEY_MAX} visible ASCII characters",
         )
     # No part but the last can hold a line feed, so no two requests read alike.
-    where = "" if place is None else place
-    text = b"%s\nPOST %s\n%s\n%s" % (
+    text = b"%b\nPOST %b\n%b\n%b" % (
         organization.encode(),
-        str(where).encode(),
+        b"" if place is None else b"%d" % place,
         key,
         path.encode("utf-8", "surrogateescape"),
     )

@@ -13,7 +13,7 @@ from marketbell.control.shapes import check_event_type
 from marketbell.delivery.intake import Acceptance
 from marketbell.dialects.schema import PayloadSchema
 from marketbell.errors import InvalidError
-from marketbell.model import Millis
+from marketbell.model import Instant, Millis
 from marketbell.store.base import Idempotency
 
 
@@ -42,11 +42,42 @@ class Judge:
         idempotency: Idempotency | None = None,
     ) -> Acceptance:
         """A draft, checked against an application as this entry has it. InvalidError."""
+        found = self.judged_at_once(organization, entry, draft, idempotency, self._clock.now())
+        if found is not None:
+            return found
+        check_event_type(draft.event_type, EVENT_TYPE)
+        schema = await self._schema(organization, entry, draft.event_type)
+        return self.acceptance(entry, schema, draft, idempotency)
+
+    def judged_at_once(
+        self,
+        organization: str,
+        entry: Entry,
+        draft: MessageDraft,
+        idempotency: Idempotency | None,
+        now: Instant,
+    ) -> Acceptance | None:
+        """The same if the event type's schema is in memory, else None. InvalidError."""
         schema = self._schemas.peek(organization, draft.event_type, entry.subscribers.event_types)
         if isinstance(schema, Unknown):
-            check_event_type(draft.event_type, EVENT_TYPE)
-            schema = await self._schema(organization, entry, draft.event_type)
-        return self.acceptance(entry, schema, draft, idempotency)
+            return None
+        return drafting.accept(
+            entry, schema, draft, idempotency, now=now, retention=self._retention
+        )
+
+    def judged_from_memory(
+        self,
+        organization: str,
+        application: str,
+        draft: MessageDraft,
+        idempotency: Idempotency | None,
+        now: Instant,
+    ) -> Acceptance | None:
+        """The same if the application is in memory too, as it was; else None. InvalidError."""
+        entry = self._directory.peek(organization, application)
+        if entry is None:
+            return None
+        return self.judged_at_once(organization, entry, draft, idempotency, now)
 
     async def judged_now(
         self,

@@ -16,6 +16,9 @@ DEPTH_MAX: Final = 64
 
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_ESCAPE: Final = re.compile(rb'\\(?:["\\]|u00)')
+"""An escape of a quote, or of what may be one or a backslash."""
+_TWOFOLD: Final = re.compile(rb"\\(?:\\|u00)")
 _NOT_BRACKETS: Final = bytes(value for value in range(256) if value not in b"{}[]")
 _ROUND: Final = bytes.maketrans(b"{}[]", b"()()")
 _DECODE: Final = msgspec.json.Decoder().decode
@@ -45,17 +48,30 @@ def check_payload(payload: bytes, field: Field) -> None:
         raise InvalidError(
             field, f"The payload is not JSON ({fault})", kind="value_error.jsondecode"
         ) from None
-    if b"\\\\" in payload or b"\\u00" in payload:
+    if _doubtful(payload, _ENCODE(value)):
         check_twice(payload, field)
         if _NUL.search(payload):
             raise InvalidError(field, "The payload has the character U+0000; remove it")
-    # A text has as many quotes around its strings as its value written anew, unless a key fell away.
-    elif _quotes(_ENCODE(value)) != _quotes(payload):
-        check_twice(payload, field)
 
 
-def _quotes(text: bytes) -> int:
-    """The quotes around strings; exact where no backslash is itself escaped."""
+def _doubtful(payload: bytes, again: bytes) -> bool:
+    """
+    Whether a text may hold a key twice, or NUL; `again` is its value written anew.
+
+    Each has as many quotes around strings as the other, unless a key fell away. They can be told
+    from quotes within strings where no backslash is itself escaped.
+    """
+    if b"\\" not in payload:
+        return again != payload and again.count(b'"') != payload.count(b'"')
+    escape = _ESCAPE.search(payload)
+    if escape is None:
+        return again.count(b'"') != payload.count(b'"')
+    if _TWOFOLD.search(payload, escape.start()):
+        return True
+    return _around(again) != _around(payload)
+
+
+def _around(text: bytes) -> int:
     return text.count(b'"') - text.count(b'\\"')
 
 

@@ -13,11 +13,11 @@ from marketbell.clock import Clock
 from marketbell.control.directory import Directory, Entry
 from marketbell.control.drafts import MessageDraft
 from marketbell.control.judging import Judge
+from marketbell.control.runs import Runs, result_of
 from marketbell.control.schemas import Schemas
 from marketbell.control.turns import Turns
 from marketbell.delivery.intake import Acceptance, Intake, Keep
 from marketbell.errors import (
-    ConflictError,
     InvalidError,
     MarketbellError,
     NotFoundError,
@@ -27,7 +27,7 @@ from marketbell.errors import (
     TakenError,
 )
 from marketbell.model import Millis
-from marketbell.observe import NotAccepted, Observer
+from marketbell.observe import Observer
 from marketbell.store.base import Idempotency, Published
 
 _RENEWALS: Final = 5
@@ -60,6 +60,8 @@ class Publisher:
         self._judge = Judge(clock, directory, schemas, payload_retention)
         self._observer = observer
         self._turns = turns
+        self.runs = Runs(clock=clock, intake=intake, judge=self._judge, observer=observer)
+        """The way in for messages of several callers that come at the same time."""
 
     async def publish(
         self,
@@ -91,9 +93,9 @@ class Publisher:
             if not isinstance(verdict, Published):
                 raise _settled(verdict)
         except MarketbellError as fault:
-            self._observer.not_accepted(_result(fault))
+            self._observer.not_accepted(result_of(fault))
             raise
-        self._tell(acceptance, verdict)
+        self.runs.tell(acceptance, verdict)
         return verdict
 
     async def publish_to(
@@ -125,9 +127,9 @@ class Publisher:
             if not isinstance(verdict, Published):
                 raise _settled(verdict)
         except MarketbellError as fault:
-            self._observer.not_accepted(_result(fault))
+            self._observer.not_accepted(result_of(fault))
             raise
-        self._tell(acceptance, verdict)
+        self.runs.tell(acceptance, verdict)
         return verdict
 
     async def check(self, organization: str, entry: Entry, draft: MessageDraft) -> None:
@@ -188,15 +190,18 @@ class Publisher:
         """The same against an application as this entry has it."""
         verdicts: list[Published | MarketbellError] = []
         waiting: dict[int, Acceptance] = {}
+        now = self._clock.now()
         for place, draft in enumerate(drafts):
             verdict: MarketbellError = _NOT_YET
             if isinstance(draft, InvalidError):
                 verdict = draft
             else:
                 try:
-                    waiting[place] = await self._judge.judged(
-                        organization, entry, draft, idempotencies[place]
-                    )
+                    mark = idempotencies[place]
+                    judged = self._judge.judged_at_once(organization, entry, draft, mark, now)
+                    if judged is None:
+                        judged = await self._judge.judged(organization, entry, draft, mark)
+                    waiting[place] = judged
                 except InvalidError as fault:
                     verdict = fault
             verdicts.append(verdict)
@@ -224,10 +229,10 @@ class Publisher:
         except StaleError:
             raise
         except MarketbellError as fault:
-            self._observer.not_accepted(_result(fault), len(drafts))
+            self._observer.not_accepted(result_of(fault), len(drafts))
             raise
         for acceptance, published in zip(acceptances, kept, strict=True):
-            self._tell(acceptance, published)
+            self.runs.tell(acceptance, published)
         return kept
 
     async def _accept(
@@ -253,7 +258,7 @@ class Publisher:
                 continue
             acceptance = waiting.pop(place)
             if isinstance(answer, Published):
-                self._tell(acceptance, answer)
+                self.runs.tell(acceptance, answer)
 
     def _undisturbed(
         self, renewal: int, acceptance: Acceptance
@@ -278,29 +283,13 @@ class Publisher:
                 verdicts[place] = fault
                 del waiting[place]
 
-    def _tell(self, acceptance: Acceptance, published: Published) -> None:
-        if published.repeated:
-            self._observer.not_accepted("repeated")
-            return
-        message, subscribers = published.message, acceptance.subscribers
-        deliveries = 0
-        for endpoint in subscribers.endpoints:
-            if endpoint.wants(message.event_type, message.channels):
-                deliveries += 1
-        self._observer.accepted(
-            message,
-            application=subscribers.application,
-            deliveries=deliveries,
-            now=self._clock.now(),
-        )
-
     def _settle(self, verdict: Published | MarketbellError) -> Published | MarketbellError:
         if isinstance(verdict, Published):
             return verdict
         fault = _settled(verdict)
         if isinstance(fault, TakenError):
             return fault
-        self._observer.not_accepted(_result(fault))
+        self._observer.not_accepted(result_of(fault))
         return fault
 
 
@@ -308,9 +297,3 @@ def _settled(verdict: MarketbellError) -> MarketbellError:
     if isinstance(verdict, StaleError):
         return OverloadedError("The application is changed faster than messages can be matched.")
     return verdict
-
-
-def _result(fault: MarketbellError) -> NotAccepted:
-    if isinstance(fault, ConflictError):
-        return "conflict"
-    return "unavailable" if isinstance(fault, StoreError) else "refused"

@@ -17,12 +17,14 @@ from marketbell.model import Instant
 from marketbell.store.base import Birth, Publication, Published, Queue
 
 
-class _Unclaimed:
-    """The deliveries of one call that are not born claimed: in lanes of this node, and of others."""
+class _Run:
+    """What one call goes by, and its deliveries that are not born claimed: in lanes of this node, and of others."""
 
-    __slots__ = ("elsewhere", "slots", "waiting")
+    __slots__ = ("elsewhere", "lease_until", "now", "slots", "waiting")
 
-    def __init__(self, slots: frozenset[int]) -> None:
+    def __init__(self, now: Instant, lease_until: Instant, slots: frozenset[int]) -> None:
+        self.now = now
+        self.lease_until = lease_until
         self.slots = slots
         """Those of this node."""
         self.waiting: list[tuple[Lane, Instant]] = []
@@ -65,11 +67,11 @@ class Acceptor:
         """See Intake.accept."""
         now, changes = self._clock.now(), self._lanes.changes
         promised: list[list[Lane]] = []
-        unclaimed = _Unclaimed(self._owned.slots)
+        run = _Run(now, self._leases.until(), self._owned.slots)
         publications = []
         for acceptance in acceptances:
             lanes: list[Lane] = []
-            births = self._births(acceptance, now, lanes, unclaimed)
+            births = self._births(acceptance, run, lanes)
             promised.append(lanes)
             publications.append(
                 Publication(
@@ -89,47 +91,39 @@ class Acceptor:
             raise
         finally:
             self._settle(acceptances, promised, verdicts, changes)
-        if unclaimed.elsewhere:
-            self._hint(unclaimed.elsewhere)
-        for lane, due_at in unclaimed.waiting:
+        if run.elsewhere:
+            self._hint(run.elsewhere)
+        for lane, due_at in run.waiting:
             if due_at <= now:
                 self._claims.expect_backlog(lane)
             else:
                 self._claims.expect(due_at)
         return verdicts
 
-    def _births(
-        self,
-        acceptance: Acceptance,
-        now: Instant,
-        promised: list[Lane],
-        unclaimed: _Unclaimed,
-    ) -> tuple[Birth, ...]:
+    def _births(self, acceptance: Acceptance, run: _Run, promised: list[Lane]) -> tuple[Birth, ...]:
         message, due_at = acceptance.message, acceptance.due_at
-        application = acceptance.subscribers.application
+        application, now = acceptance.subscribers.application, run.now
+        at_once = due_at <= now and not self.closing
         born = []
-        for endpoint in acceptance.subscribers.endpoints:
-            if not endpoint.wants(message.event_type, message.channels):
-                continue
+        for endpoint in acceptance.subscribers.wanting(message.event_type, message.channels):
             plan = self._planner.plan(application, endpoint)
             tokens = plan.order_by
             key = None if tokens is None else order_key(message.payload, tokens)
-            if endpoint.slot not in unclaimed.slots:
-                unclaimed.elsewhere.add(endpoint.slot)
+            if endpoint.slot not in run.slots:
+                run.elsewhere.add(endpoint.slot)
                 born.append(Birth(endpoint_id=endpoint.id, due_at=due_at, order_key=key))
                 continue
             lane = self._lanes.lane(plan, endpoint.failing_since, now)
             lease_until = 0
             if (
-                due_at <= now
+                at_once
                 and not endpoint.paused
-                and not self.closing
                 and self._lanes.reserve(lane, len(message.payload), now)
             ):
                 promised.append(lane)
-                lease_until = self._leases.until()
+                lease_until = run.lease_until
             else:
-                unclaimed.waiting.append((lane, due_at))
+                run.waiting.append((lane, due_at))
             born.append(
                 Birth(
                     endpoint_id=endpoint.id,
@@ -157,13 +151,13 @@ class Acceptor:
         for index, acceptance in enumerate(acceptances):
             verdict = verdicts[index] if verdicts is not None else None
             if isinstance(verdict, Published) and not verdict.repeated:
-                by_id = {claim.endpoint_id: claim for claim in verdict.claims}
-                for lane in promised[index]:
-                    claim = by_id[lane.plan.endpoint.id]
+                for lane, claim in zip(promised[index], verdict.claims, strict=True):
                     self._lanes.offer(lane, claim, reserved=True)
                     if lane.held_until > now or lane.changed > changes:
                         resting.add(lane)
             else:
+                if isinstance(verdict, OutcomeUnknownError):
+                    self._claims.expect_lost(self._leases.until())
                 for lane in promised[index]:
                     self._lanes.withdraw(lane, len(acceptance.message.payload))
         for lane in resting:

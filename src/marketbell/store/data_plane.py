@@ -64,7 +64,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     message: Message
     claims: tuple[Claim, ...] = ()
-    """One for each delivery born claimed."""
+    """One for each delivery born claimed, in the order of the births."""
     repeated: bool = False
     """An earlier request with the same idempotency key and body made it; nothing new was kept."""
 
@@ -139,8 +139,10 @@ class Queue(Protocol):
 
         Each publication has its own verdict, in order: `Published`, or the error for it alone
         - ConflictError (eventId taken, or idempotency key used with another body), StaleError,
-        NotFoundError (the application is gone). All that were kept were kept in one transaction.
-        A caller that is cancelled does not withdraw its publications.
+        NotFoundError (the application is gone). All that were kept were kept in one transaction,
+        unless the database itself refused one: its verdict is UnavailableError then, and the
+        others were kept in transactions beside it. A caller that is cancelled does not withdraw
+        its publications.
 
         Raises OverloadedError, UnavailableError or OutcomeUnknownError for all of them. After
         the last, born claims are forgotten; their leases bring them back.

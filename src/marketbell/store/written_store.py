@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
-from marketbell.errors import MarketbellError
+from marketbell.errors import MarketbellError, StoreError
 from marketbell.model import Claim, Instant
 from marketbell.store import claiming
 from marketbell.store.access import AccessResource
@@ -117,7 +117,27 @@ class WrittenStore(
     async def publish(
         self, publications: Sequence[Publication]
     ) -> list[Published | MarketbellError]:
-        """See Queue.publish."""
+        """See Queue.publish; where the database refuses one, those beside it are kept apart from it."""
+        try:
+            return await self._publish(publications)
+        except RefusedError:
+            if len(publications) == 1:
+                raise
+        middle = len(publications) // 2
+        first = await self._publish_part(publications[:middle])
+        return first + await self._publish_part(publications[middle:])
+
+    async def _publish_part(
+        self, publications: Sequence[Publication]
+    ) -> list[Published | MarketbellError]:
+        try:
+            return await self.publish(publications)
+        except StoreError as error:
+            return [error] * len(publications)
+
+    async def _publish(
+        self, publications: Sequence[Publication]
+    ) -> list[Published | MarketbellError]:
         future: asyncio.Future[list[Published | MarketbellError]] = (
             asyncio.get_running_loop().create_future()
         )

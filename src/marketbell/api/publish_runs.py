@@ -1,0 +1,166 @@
+"""Publishing in runs: plain requests that came in one turn of the loop are checked and kept together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from marketbell.api.answers import Answer, RequestIds
+from marketbell.api.message_in import Incoming, incoming
+from marketbell.api.plain import PlainRequest
+from marketbell.api.publish import RULE, answer_to, mark_of, shows_content
+from marketbell.clock import Clock
+from marketbell.control.gate import Gate
+from marketbell.control.origins import Peer
+from marketbell.control.runs import Runs
+from marketbell.control.tokens import Principal
+from marketbell.delivery.intake import Acceptance
+from marketbell.errors import MarketbellError, NotFoundError, StaleError
+from marketbell.model import Instant
+from marketbell.store.base import Published
+
+
+class Caller(Protocol):
+    """The connection that a request came on, and that waits for its answer."""
+
+    client: Peer
+    tasks: set[asyncio.Task[None]]
+    """Those that the server waits for when it stops."""
+
+    def answered(self, answer: Answer, request_id: bytes) -> None:
+        """Write the answer; never waits and never raises."""
+
+
+Alone: TypeAlias = Callable[
+    [PlainRequest, bytes, Peer, Principal | None], Coroutine[None, None, Answer]
+]
+"""Answers one request by itself, whatever it takes; with its id and its caller, if that is known."""
+
+Failed: TypeAlias = Callable[[Exception, str, bytes], Answer]
+"""The answer to an error, for the application and the request's id."""
+
+
+class _Ready(msgspec.Struct, frozen=True):
+    """A request that is good by what is in memory, and its message."""
+
+    request: PlainRequest
+    request_id: bytes
+    caller: Caller
+    principal: Principal
+    given: Incoming
+    with_content: bool
+    acceptance: Acceptance
+
+
+class PublishRuns:
+    """
+    Takes plain requests as they come off their sockets and publishes those of one turn as one.
+
+    One task, one call of the store and one wake-up then do for all of them. A request of which
+    memory alone does not say that it is good has a task of its own, and is judged there.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        gate: Gate,
+        runs: Runs,
+        request_ids: RequestIds,
+        *,
+        alone: Alone,
+        failed: Failed,
+    ) -> None:
+        self._clock = clock
+        self._gate = gate
+        self._runs = runs
+        self._request_ids = request_ids
+        self._answer_alone = alone
+        self._failed = failed
+        self._waiting: list[tuple[PlainRequest, Caller]] = []
+
+    def take(self, request: PlainRequest, caller: Caller) -> None:
+        """Have a request answered; from the event loop."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._begin)
+        self._waiting.append((request, caller))
+
+    def _begin(self) -> None:
+        """Judge what has come in this turn."""
+        waiting, self._waiting = self._waiting, []
+        now = self._clock.now()
+        run: list[_Ready] = []
+        for request, caller in waiting:
+            request_id = self._request_ids.of(request.headers)
+            try:
+                principal = self._gate.known_by(request.caller)
+            except MarketbellError as fault:
+                answer = self._failed(fault, request.application, request_id)
+                caller.answered(answer, request_id)
+                continue
+            ready = None
+            if principal is not None:
+                # What is refused here is judged again by what is so now, and told then.
+                with contextlib.suppress(Exception):
+                    ready = self._ready(request, request_id, caller, principal, now)
+            if ready is None:
+                self._alone(request, request_id, caller, principal)
+            else:
+                run.append(ready)
+        if run:
+            _start(self._publish(run), run[0].caller)
+
+    def _ready(
+        self,
+        request: PlainRequest,
+        request_id: bytes,
+        caller: Caller,
+        principal: Principal,
+        now: Instant,
+    ) -> _Ready | None:
+        """The request with its message; None if memory does not say. Raises what refuses it."""
+        RULE.check(principal)
+        given = incoming(request.body)
+        if given.application is not None:
+            return None
+        organization, application = principal.organization, request.application
+        mark = mark_of(organization, application, request.headers, request.body)
+        acceptance = self._runs.ready(organization, application, given.draft, mark, now)
+        if acceptance is None:
+            return None
+        with_content = not request.query or shows_content(request.query)
+        return _Ready(request, request_id, caller, principal, given, with_content, acceptance)
+
+    def _alone(
+        self, request: PlainRequest, request_id: bytes, caller: Caller, principal: Principal | None
+    ) -> None:
+        async def answer() -> None:
+            made = await self._answer_alone(request, request_id, caller.client, principal)
+            caller.answered(made, request_id)
+
+        _start(answer(), caller)
+
+    async def _publish(self, run: Sequence[_Ready]) -> None:
+        verdicts: Sequence[Published | Exception]
+        try:
+            verdicts = await self._runs.publish([ready.acceptance for ready in run])
+        except Exception as fault:
+            verdicts = [fault] * len(run)
+        for ready, verdict in zip(run, verdicts, strict=True):
+            if isinstance(verdict, Published):
+                answer = answer_to(verdict.message, ready.given, with_content=ready.with_content)
+            elif isinstance(verdict, StaleError | NotFoundError):
+                self._alone(ready.request, ready.request_id, ready.caller, ready.principal)
+                continue
+            else:
+                answer = self._failed(verdict, ready.request.application, ready.request_id)
+            ready.caller.answered(answer, ready.request_id)
+
+
+def _start(work: Coroutine[None, None, None], caller: Caller) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    caller.tasks.add(task)
+    task.add_done_callback(caller.tasks.discard)
