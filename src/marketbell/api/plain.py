@@ -135,11 +135,8 @@ def _whole(
     application: str, headers: dict[bytes, bytes], query: bytes, body: bytes, caller: bytes
 ) -> PlainRequest | None:
     length = headers.get(b"content-length", b"")
-    if (
-        not _LENGTH.fullmatch(length)
-        or int(length) != len(body)
-        or b"host" not in headers
-        or headers.get(b"connection", _KEPT).lower() != _KEPT
-    ):
+    if length != b"%d" % len(body) and not (_LENGTH.fullmatch(length) and int(length) == len(body)):
+        return None
+    if b"host" not in headers or headers.get(b"connection", _KEPT).lower() != _KEPT:
         return None
     return PlainRequest(application, headers, query, body, caller)

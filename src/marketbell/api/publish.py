@@ -102,13 +102,12 @@ def answer_to(message: Message, given: Incoming, *, with_content: bool) -> Answe
     return Answer(202, _ENCODE(accepted(message, given, with_content=with_content)))
 
 
-def accepted(message: Message, given: Incoming, *, with_content: bool) -> msgspec.Struct:
+def accepted(message: Message, given: Incoming, *, with_content: bool) -> MessageOut:
     """A message as the answer to its publisher shows it."""
     draft = given.draft
-    payload = WITHOUT
-    if with_content:
-        payload = payload_shown(draft.payload) if draft.raw else msgspec.Raw(draft.payload)
-    return wire(message, payload)
+    if not with_content:
+        return wire(message, WITHOUT)
+    return wire(message, payload_shown(draft.payload) if draft.raw else msgspec.Raw(draft.payload))
 
 
 async def _passed_by(_call: Call) -> Answer:

@@ -86,7 +86,12 @@ def accept(
             "A message cannot bring headers here: not every endpoint of this application speaks "
             "the dialect `standard`",
         )
-    _check_payload(entry, schema, draft)
+    if draft.raw:
+        _check_raw(entry, schema, draft)
+    else:
+        check_payload(draft.payload, PAYLOAD)
+    if schema is not None or entry.catalogues:
+        _check_schema(entry, schema, draft.event_type, draft.payload)
     kept = retention if draft.retention is None else draft.retention
     return Acceptance(
         message=Message(
@@ -111,25 +116,20 @@ def accept(
     )
 
 
-def _check_payload(entry: Entry, schema: PayloadSchema | None, draft: MessageDraft) -> None:
-    payload = draft.payload
-    if not draft.raw:
-        check_payload(payload, PAYLOAD)
-    elif is_object(payload):
-        check_payload(payload, RAW_PAYLOAD)
+def _check_raw(entry: Entry, schema: PayloadSchema | None, draft: MessageDraft) -> None:
+    """What is to be sent as it is need be no object, where nobody looks into it."""
+    if is_object(draft.payload):
+        check_payload(draft.payload, RAW_PAYLOAD)
     elif schema is not None:
         raise InvalidError(
             RAW_PAYLOAD, "A raw payload must be a JSON object here: its event type has a schema"
         )
-    elif entry.verbatim:
-        return
-    else:
+    elif not entry.verbatim:
         raise InvalidError(
             RAW_PAYLOAD,
             "A raw payload must be a JSON object here: not every endpoint of this application "
             "speaks the dialect `standard`",
         )
-    _check_schema(entry, schema, draft.event_type, payload)
 
 
 def check_payload_anew(entry: Entry, schema: PayloadSchema | None, message: Message) -> None:
