@@ -110,6 +110,24 @@ def test_whose_header_comes_after_what_is_alike_is_known_by_it() -> None:
     assert len(callers) == 3
 
 
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_head_without_headers_has_none_of_what_comes_after_it(before: int) -> None:
+    reader = PlainRequests()
+    for number in range(before):
+        assert reader.read(keyed(number + 1)) is not None
+    assert reader.read(FIRST + b"\r\n\r\nHost: here\r\nContent-Length: 0\r\n\r\n") is None
+
+
+def test_another_application_is_no_other_start() -> None:
+    reader = PlainRequests()
+    for number in range(1, 30):
+        name = b"app_%d" % number
+        found = reader.read(keyed(number).replace(b"app_1", name))
+        assert found is not None
+        assert found.application == name.decode()
+        assert found.caller == plain_request(keyed(1)).caller  # type: ignore[union-attr]
+
+
 def test_headers_of_one_request_do_not_stay_for_the_next() -> None:
     reader = PlainRequests()
     assert reader.read(keyed(1)) is not None

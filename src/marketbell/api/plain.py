@@ -41,21 +41,18 @@ class PlainRequests:
     """
     Reads the plain requests of one connection.
 
-    A client sends most of its headers with every request, and those first. So what two requests
-    had in common, up to the end of a line, is read once and found again by comparison.
+    A client sends most of its headers with every request, and those first. So what the headers of
+    two requests began with alike, up to the end of a line, is read once and found again by
+    comparison.
     """
 
-    __slots__ = (
-        "_application", "_caller", "_headers", "_last", "_lessons", "_query", "_start",
-    )  # fmt: skip
+    __slots__ = ("_alike", "_caller", "_headers", "_last", "_lessons")
 
     def __init__(self) -> None:
         self._last: list[bytes] = []
         self._lessons = _LESSONS
-        self._start = b""
-        """What requests begin with alike: the request line and some headers; empty if not known."""
-        self._application = ""
-        self._query = b""
+        self._alike = b""
+        """What follows the request line each time; empty if nothing is known to."""
         self._headers: dict[bytes, bytes] = {}
         self._caller = b""
 
@@ -66,35 +63,37 @@ class PlainRequests:
         None for all else, which is not judged here: in parts, pipelined, chunked, with an escape
         in its path, a header twice, a hop-by-hop header, or malformed.
         """
-        start = self._start
-        if not start or not data.startswith(start):
-            return self._read_anew(data)
-        at = len(start)
-        end = data.find(b"\r\n\r\n", at - 2)
-        headers = self._headers.copy()
-        if end < 0 or (end > at and not _fields(data[at:end].split(b"\r\n"), headers)):
-            return None
-        caller = self._caller or digest_of(headers.get(b"authorization"))
-        return _whole(self._application, headers, self._query, data[end + 4 :], caller)
-
-    def _read_anew(self, data: bytes) -> PlainRequest | None:
         first = _FIRST.match(data)
-        end = data.find(b"\r\n\r\n")
-        if first is None or end < 0:
+        if first is None:
             return None
-        lines = data[:end].split(b"\r\n")
-        headers: dict[bytes, bytes] = {}
-        if not _fields(lines[1:], headers):
+        at = first.end()
+        known = self._alike and data.startswith(self._alike, at)
+        if known:
+            at += len(self._alike)
+            headers, caller = self._headers.copy(), self._caller
+        else:
+            headers, caller = {}, b""
+        end = data.find(b"\r\n\r\n", at - 2)
+        if end < 0:
             return None
-        application, query = first[1].decode("ascii"), first[2] or b""
-        caller = digest_of(headers.get(b"authorization"))
-        request = _whole(application, headers, query, data[end + 4 :], caller)
-        if request is not None and self._lessons:
-            self._learn(lines, request)
-        return request
+        lines = data[at:end].split(b"\r\n") if end > at else []
+        if not _fields(lines, headers):
+            return None
+        body = data[end + 4 :]
+        if not _is_whole(headers, len(body)):
+            return None
+        if not known and self._lessons:
+            self._learn(lines)
+        return PlainRequest(
+            first[1].decode("ascii"),
+            headers,
+            first[2] or b"",
+            body,
+            caller or digest_of(headers.get(b"authorization")),
+        )
 
-    def _learn(self, lines: list[bytes], request: PlainRequest) -> None:
-        """Remember what this request and the last one begin with alike."""
+    def _learn(self, lines: list[bytes]) -> None:
+        """Remember what these headers and the last ones begin with alike."""
         last, self._last = self._last, lines
         alike = 0
         for one, other in zip(last, lines, strict=False):
@@ -103,13 +102,12 @@ class PlainRequests:
             alike += 1
         if last:
             self._lessons -= 1
-        if alike < 2:
-            return
-        self._start = b"\r\n".join(lines[:alike]) + b"\r\n"
-        self._application, self._query = request.application, request.query
-        self._headers = {}
-        _fields(lines[1:alike], self._headers)
-        self._caller = request.caller if b"authorization" in self._headers else b""
+        if alike:
+            self._alike = b"\r\n".join(lines[:alike]) + b"\r\n"
+            self._headers = {}
+            _fields(lines[:alike], self._headers)
+            authorization = self._headers.get(b"authorization")
+            self._caller = digest_of(authorization)
 
 
 def plain_request(data: bytes) -> PlainRequest | None:
@@ -131,12 +129,9 @@ def _fields(lines: list[bytes], headers: dict[bytes, bytes]) -> bool:
     return True
 
 
-def _whole(
-    application: str, headers: dict[bytes, bytes], query: bytes, body: bytes, caller: bytes
-) -> PlainRequest | None:
+def _is_whole(headers: dict[bytes, bytes], size: int) -> bool:
+    """Whether a body of this size is all that the headers tell of, and nothing else does."""
     length = headers.get(b"content-length", b"")
-    if length != b"%d" % len(body) and not (_LENGTH.fullmatch(length) and int(length) == len(body)):
-        return None
-    if b"host" not in headers or headers.get(b"connection", _KEPT).lower() != _KEPT:
-        return None
-    return PlainRequest(application, headers, query, body, caller)
+    if length != b"%d" % size and not (_LENGTH.fullmatch(length) and int(length) == size):
+        return False
+    return b"host" in headers and headers.get(b"connection", _KEPT).lower() == _KEPT
