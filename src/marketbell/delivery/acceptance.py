@@ -106,14 +106,24 @@ class Acceptor:
         at_once = due_at <= now and not self.closing
         born = []
         for endpoint in acceptance.subscribers.wanting(message.event_type, message.channels):
-            plan = self._planner.plan(application, endpoint)
+            lane = self._lanes.by_endpoint.get(endpoint.id)
+            if (
+                lane is not None
+                and lane.plan.endpoint is endpoint
+                and lane.plan.application is application
+            ):
+                plan = lane.plan
+            else:
+                plan, lane = self._planner.plan(application, endpoint), None
             tokens = plan.order_by
             key = None if tokens is None else order_key(message.payload, tokens)
             if endpoint.slot not in run.slots:
                 run.elsewhere.add(endpoint.slot)
                 born.append(Birth(endpoint_id=endpoint.id, due_at=due_at, order_key=key))
                 continue
-            lane = self._lanes.lane(plan, endpoint.failing_since, now)
+            if lane is None:
+                lane = self._lanes.lane(plan, endpoint.failing_since, now)
+            lane.touched = now
             lease_until = 0
             if (
                 at_once
