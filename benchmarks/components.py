@@ -215,10 +215,9 @@ def observe(options: argparse.Namespace) -> dict[str, float]:
             observer = Observer(log=log)
 
             def report(observer: Observer = observer) -> None:
-                observer.attempt(
-                    claim, attempt, verdict, application=_APPLICATION, endpoint=_ENDPOINT,
-                    dialect="standard", sent_bytes=300,
-                )  # fmt: skip
+                observer.attempted(
+                    [(claim, attempt, verdict, _APPLICATION, _ENDPOINT, "standard", 300)]
+                )
 
             figures[f"{name}_us"] = _each_us(report, options.seconds / 5, rounds=1_000)
             observer.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Final
+from typing import Final, TypeAlias
 
 from marketbell.model import Instant
 
@@ -36,31 +36,40 @@ _LAST_TICK: Final = ((1 << 32) - 1) << 8 | 249
 _BACK_MS: Final = 1000
 """How far the clock may step back with the ids still rising."""
 _BACK_TICKS: Final = (_BACK_MS // 1000) << 8
+_FOUR: Final = 62**4
 _NINE: Final = 62**9
 _WORDS: Final = 512
 
 
+_Last: TypeAlias = tuple[Instant, int, int, str, int]
+"""
+The last id: when it was made, its tick, what its first 18 characters stand for, they themselves
+(ids of one tick share them nearly always), and what its last nine characters stand for.
+"""
+
+_NONE: Final[_Last] = (-1, -1, -1, "", 0)
+
+
 class _State:
-    """Random 64-bit words, read a page at a time, and the value of the last id."""
+    """Random 64-bit words, read a page at a time, and the last id."""
 
     def __init__(self) -> None:
-        self._words: list[int] = []
-        self.last = 0
-        self.upper = (0, "0" * 18)
-        """The first 18 characters of the last id with what they stand for."""
+        self.words: list[int] = []
+        self.last = _NONE
+        """Replaced as a whole: two threads never see parts of two ids."""
         os.register_at_fork(after_in_child=self._forget)
 
     def word(self) -> int:
         """The next word. Two threads never get the same one."""
         try:
-            return self._words.pop()
+            return self.words.pop()
         except IndexError:
-            self._words.extend(struct.unpack(f"<{_WORDS}Q", os.urandom(8 * _WORDS)))
+            self.words.extend(struct.unpack(f"<{_WORDS}Q", os.urandom(8 * _WORDS)))
             return self.word()
 
     def _forget(self) -> None:
-        self._words.clear()
-        self.last = 0
+        self.words.clear()
+        self.last = _NONE
 
 
 _STATE: Final = _State()
@@ -74,23 +83,37 @@ def new_id(prefix: str, now: Instant) -> str:
     the clock. Instants before 2014-05-13 count as that day.
     """
     state = _STATE
-    seconds, millis = divmod(now - _EPOCH_MS, 1000)
-    tick = seconds << 8 | millis >> 2
-    if not 0 <= tick <= _LAST_TICK:
-        tick = _tick(now)
-    last = state.last
-    if -_BACK_TICKS <= tick - (last >> _RANDOM_BITS) <= 0:
-        value = last + 1 + (state.word() >> 16)
-    else:
-        value = (tick << _RANDOM_BITS) | (state.word() << 56) | (state.word() >> 8)
-    state.last = value
-    # Ids of one tick share their first 18 characters nearly always.
-    above, low = divmod(value, _NINE)
-    upper, characters = state.upper
-    if upper != above:
-        characters = _nine(above // _NINE) + _nine(above % _NINE)
-        state.upper = (above, characters)
-    return prefix + characters + _nine(low)
+    then, tick, above, characters, low = state.last
+    if now != then:  # many are made in one millisecond
+        new_tick = _tick(now)
+        if not -_BACK_TICKS <= new_tick - tick <= 0:
+            value = (new_tick << _RANDOM_BITS) | (state.word() << 56) | (state.word() >> 8)
+            above, low = divmod(value, _NINE)
+            return prefix + _made(state, now, above, low)
+    try:
+        word = state.words.pop()
+    except IndexError:
+        word = state.word()
+    low += 1 + (word >> 16)
+    if low >= _NINE:
+        return prefix + _made(state, now, above + 1, low - _NINE)
+    state.last = (now, tick, above, characters, low)
+    # As `_nine`, without the call: numbers below 2**30 are the quick ones.
+    pairs = _PAIRS
+    high, rest = divmod(low, _FOUR)
+    first = high // 3844
+    return (
+        f"{prefix}{characters}{_ALPHABET[first // 3844]}{pairs[first % 3844]}{pairs[high % 3844]}"
+        f"{pairs[rest // 3844]}{pairs[rest % 3844]}"
+    )
+
+
+def _made(state: _State, now: Instant, above: int, low: int) -> str:
+    """The characters of an id that does not share its first ones with the last."""
+    characters = _nine(above // _NINE) + _nine(above % _NINE)
+    tick = (above * _NINE + low) >> _RANDOM_BITS
+    state.last = (now, tick, above, characters, low)
+    return characters + _nine(low)
 
 
 def smallest_at(prefix: str, now: Instant) -> str:
@@ -149,11 +172,12 @@ def _base62(value: int) -> str:
 def _nine(value: int) -> str:
     """A number below 62**9, which fits a machine word, as nine characters."""
     pairs = _PAIRS
-    value, fifth = divmod(value, 3844)
-    value, fourth = divmod(value, 3844)
-    value, third = divmod(value, 3844)
-    first, second = divmod(value, 3844)
-    return _ALPHABET[first] + pairs[second] + pairs[third] + pairs[fourth] + pairs[fifth]
+    high, rest = divmod(value, _FOUR)
+    first = high // 3844
+    return (
+        f"{_ALPHABET[first // 3844]}{pairs[first % 3844]}{pairs[high % 3844]}"
+        f"{pairs[rest // 3844]}{pairs[rest % 3844]}"
+    )
 
 
 _GREATEST: Final = _base62((1 << 160) - 1)

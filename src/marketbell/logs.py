@@ -9,7 +9,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import IO, Final
 
 import msgspec
@@ -58,14 +58,24 @@ class LineWriter:
 
     def write(self, line: bytes) -> None:
         """Add one line, given without its line feed. From any thread."""
+        self.write_each((line,))
+
+    def write_each(self, lines: Sequence[bytes]) -> None:
+        """Add lines in order; those that there is no room for are lost. From any thread."""
         with self._lock:
-            size = self._size + len(line)
-            if size > self._buffer_max or self._closed or self._broken:
-                self.dropped += 1
+            if self._closed or self._broken:
+                self.dropped += len(lines)
                 return
-            self._lines.append(line)
+            waiting, size, room = self._lines, self._size, self._buffer_max
+            was_empty = not waiting
+            for line in lines:
+                if size + len(line) > room:
+                    self.dropped += 1
+                else:
+                    waiting.append(line)
+                    size += len(line)
             self._size = size
-            if len(self._lines) == 1:
+            if was_empty and waiting:
                 self._wake()
 
     def flush(self, timeout: float = _CLOSE_S) -> bool:
@@ -228,6 +238,7 @@ def configure_logging(log_format: str, level: str, stream: IO[str] | None = None
     return log
 
 
+@functools.lru_cache(maxsize=1024)
 def timestamp(instant: Instant) -> str:
     """An instant as log lines show it: `2026-11-21T22:00:00.123Z`."""
     seconds, millis = divmod(instant, 1000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -180,6 +180,13 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    def add_each(self, values: Sequence[Number]) -> None:
+        """Count many values."""
+        bounds, counts = self._bounds, self._counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self._sum += sum(values)
+
     def cumulated(self, unit: float = 1.0) -> tuple[list[tuple[str, float]], float]:
         """Buckets as Prometheus wants them, and the sum; `unit` is what one of ours is in its unit."""
         total = 0
@@ -205,6 +212,12 @@ class Counters:
         """Raise one counter. KeyError for a name that is not in METRICS."""
         values = self._values[name]
         values[labels] = values.get(labels, 0) + count
+
+    def add_each(self, name: str, labels: Iterable[Labels]) -> None:
+        """Raise one counter by 1 for each of these label values."""
+        values = self._values[name]
+        for each in labels:
+            values[each] = values.get(each, 0) + 1
 
     def copy(self, name: str, count: int) -> None:
         """Take over a count without labels that is kept elsewhere."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ import msgspec
 
 from marketbell.errors import SettingsError
 from marketbell.logs import LineWriter, Log, Renderer, configure_logging, timestamp
-from marketbell.metrics import METRICS, Counters, Exposition, Gauges, Histogram, Number
+from marketbell.metrics import METRICS, Counters, Exposition, Gauges, Histogram, Labels, Number
 from marketbell.model import (
     NEVER,
     Application,
@@ -22,6 +22,7 @@ from marketbell.model import (
     Endpoint,
     Instant,
     Message,
+    Millis,
     Outcome,
     Trigger,
     Verdict,
@@ -37,8 +38,17 @@ NotAccepted: TypeAlias = Literal["repeated", "conflict", "refused", "unavailable
 _ACCEPTED: Final = Outcome.ACCEPTED
 _CLOSED: Final = Outcome.CLOSED
 _PENDING: Final = DeliveryState.PENDING
+_INFO: Final = logging.INFO
+_WARNING: Final = logging.WARNING
 _MILLI: Final = 0.001
 _OTLP: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+Observed: TypeAlias = tuple[Claim, Attempt, Verdict | None, Application, Endpoint, str, int]
+"""
+One attempt and what follows from it, None if it leaves the delivery as it is; whose endpoint it
+was, the name of its dialect, and the size of the request's body.
+"""
 
 
 class AttemptLine(msgspec.Struct, frozen=True, gc=False):
@@ -124,53 +134,64 @@ class Observer:
             },
         )
 
-    def attempt(
-        self,
-        claim: Claim,
-        attempt: Attempt,
-        verdict: Verdict | None,
-        *,
-        application: Application,
-        endpoint: Endpoint,
-        dialect: str,
-        sent_bytes: int,
-    ) -> None:
+    def attempted(self, run: Iterable[Observed]) -> None:
         """
-        One attempt and what follows from it, as it is handed to the store.
+        Attempts, in the order in which they ended, as they are handed to the store.
 
-        `verdict` is None where the attempt leaves the delivery as it is; `sent_bytes` is the size
-        of the request's body.
+        Each of a long run costs three fifths of what one alone costs.
         """
-        outcome = attempt.outcome
-        started = attempt.started_at
-        late = max(started - claim.due_at, 0)
-        self._counters.add("marketbell_attempts_total", 1, (outcome._value_, dialect))
-        self._duration.add(attempt.duration)
-        self._lateness.add(late)
-        if claim.attempt_count == 0 and claim.due_at <= claim.born_at:
-            self._first.add(max(started - claim.message.created_at, 0))
-        if verdict is not None and verdict.state is not _PENDING:
-            self._counters.add("marketbell_deliveries_total", 1, (verdict.state._value_,))
-        level = logging.INFO if outcome is _ACCEPTED or outcome is _CLOSED else logging.WARNING
-        if self._writer is not None and level >= self._least:
-            line = _line(
-                claim, attempt, verdict, application, endpoint, dialect, level, late, sent_bytes
-            )
-            self._writer.write(self._encode(line))
-        if self._spans is not None:
-            self._spans.attempt(
-                claim, attempt, application=application, endpoint=endpoint, dialect=dialect
-            )
+        outcomes: list[Labels] = []
+        ended: list[Labels] = []
+        durations: list[Millis] = []
+        lates: list[Millis] = []
+        firsts: list[Millis] = []
+        lines: list[bytes] = []
+        spans, encode, least = self._spans, self._encode, self._least
+        for claim, attempt, verdict, application, endpoint, dialect, sent_bytes in run:
+            outcome, started, due_at = attempt.outcome, attempt.started_at, claim.due_at
+            late = started - due_at if started > due_at else 0
+            outcomes.append((outcome._value_, dialect))
+            durations.append(attempt.duration)
+            lates.append(late)
+            if claim.attempt_count == 0 and due_at <= claim.born_at:
+                firsts.append(max(started - claim.message.created_at, 0))
+            if verdict is not None and verdict.state is not _PENDING:
+                ended.append((verdict.state._value_,))
+            level = _INFO if outcome is _ACCEPTED or outcome is _CLOSED else _WARNING
+            if level >= least:
+                line = _line(
+                    claim, attempt, verdict, application, endpoint, dialect, level, late, sent_bytes
+                )
+                lines.append(encode(line))
+            if spans is not None:
+                spans.attempt(
+                    claim, attempt, application=application, endpoint=endpoint, dialect=dialect
+                )
+        self._counters.add_each("marketbell_attempts_total", outcomes)
+        self._counters.add_each("marketbell_deliveries_total", ended)
+        self._duration.add_each(durations)
+        self._lateness.add_each(lates)
+        self._first.add_each(firsts)
+        if lines and self._writer is not None:
+            self._writer.write_each(lines)
 
     def accepted(
         self, message: Message, *, application: Application, deliveries: int, now: Instant
     ) -> None:
         """A message that is on disk, with so many deliveries; `now` is when it was."""
-        self._counters.add("marketbell_messages_total", 1, ("accepted",))
+        self.accepted_all([(message, application)], deliveries=deliveries, now=now)
+
+    def accepted_all(
+        self, run: Sequence[tuple[Message, Application]], *, deliveries: int, now: Instant
+    ) -> None:
+        """Messages that are on disk, with so many deliveries in all; `now` is when they were."""
+        if run:
+            self._counters.add("marketbell_messages_total", len(run), ("accepted",))
         if deliveries:
             self._counters.add("marketbell_deliveries_total", deliveries, ("pending",))
         if self._spans is not None:
-            self._spans.message(message, application=application, end=now)
+            for message, application in run:
+                self._spans.message(message, application=application, end=now)
 
     def not_accepted(self, result: NotAccepted, count: int = 1) -> None:
         """Messages that were not kept, and why: `unavailable` is the store's doing, the rest the caller's."""
@@ -263,7 +284,7 @@ def _millis(name: str) -> Histogram:
     )
 
 
-def _line(  # noqa: PLR0917 - in the order of `Observer.attempt`, on the hot path
+def _line(  # noqa: PLR0917 - in the order of `Observed`, on the hot path
     claim: Claim,
     attempt: Attempt,
     verdict: Verdict | None,
@@ -277,7 +298,7 @@ def _line(  # noqa: PLR0917 - in the order of `Observer.attempt`, on the hot pat
     message = claim.message
     return AttemptLine(
         timestamp(attempt.started_at),
-        "info" if level == logging.INFO else "warning",
+        "info" if level == _INFO else "warning",
         "attempt",
         attempt.outcome,
         attempt.status_code,
@@ -321,5 +342,5 @@ def _encode_for_people(renderer: Renderer, line: AttemptLine) -> bytes:
 
 
 __all__ = [
-    "AttemptLine", "Log", "NotAccepted", "Observer", "configure_logging", "open_spans",
+    "AttemptLine", "Log", "NotAccepted", "Observed", "Observer", "configure_logging", "open_spans",
 ]  # fmt: skip

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
+import hashlib
 import hmac
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 HMAC_SHA256: Final = "v1"
 ED25519: Final = "v1a"
+
+Signer: TypeAlias = Callable[[str, int, bytes], str]
+"""Signs a message's id, seconds and body: `version,base64`."""
 
 _HMAC_PREFIX: Final = "whsec_"
 _PAIR_PREFIX: Final = "whsk_"
@@ -39,6 +43,11 @@ _ID_MAX: Final = 512
 _SIGNATURES_MAX: Final = 64
 _SIGNATURE_MAX: Final = 8192
 _TIMESTAMP_MAX: Final = 12
+
+_BLOCK: Final = 64
+_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
+"""What RFC 2104 does with a key before it is hashed, as tables of `bytes.translate`."""
 
 
 class VerifyingKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +72,32 @@ def sign(keys: Sequence[SigningKey], message_id: str, timestamp_s: int, body: by
     """
     content = b"%b.%d.%b" % (message_id.encode(), timestamp_s, body)
     return " ".join([_signature(key, content) for key in keys])
+
+
+def signer(key: SigningKey) -> Signer:
+    """
+    What signs with this one key as `sign` does, with all that can be worked out beforehand.
+
+    For an HMAC key that is its two blocks, hashed (RFC 2104, section 4): half the work of a short
+    message, and hashing so little keeps the interpreter's lock, which `hmac.digest` gives away
+    each time. It holds the secret, and is to live no longer than the key.
+    """
+    if key.kind != HMAC_SHA256:
+        return lambda message_id, timestamp_s, body: sign([key], message_id, timestamp_s, body)
+    secret = key.secret if len(key.secret) <= _BLOCK else hashlib.sha256(key.secret).digest()
+    block = secret.ljust(_BLOCK, b"\0")
+    inner_begun = hashlib.sha256(block.translate(_INNER)).copy
+    outer_begun = hashlib.sha256(block.translate(_OUTER)).copy
+    encode = binascii.b2a_base64
+
+    def signed(message_id: str, timestamp_s: int, body: bytes) -> str:
+        inner = inner_begun()
+        inner.update(b"%b.%d.%b" % (message_id.encode(), timestamp_s, body))
+        outer = outer_begun()
+        outer.update(inner.digest())
+        return "v1," + encode(outer.digest(), newline=False).decode("ascii")
+
+    return signed
 
 
 def verify(

@@ -56,6 +56,7 @@ EVERY = sorted(texts("sqlite", "queue").keys() - {"mark_table"})
 
 DRIVERS = {
     "application_revision": "INTEGER PRIMARY KEY (rowid=?)",
+    "application_revisions": "INTEGER PRIMARY KEY (rowid=?)",
     "event_id_taken": "COVERING INDEX message_event_id (application_id=? AND event_id=?)",
     "message_by_id": "INTEGER PRIMARY KEY (rowid=?)",
     "order_next": "INDEX delivery_order (endpoint_id=? AND order_key=?)",
@@ -66,6 +67,7 @@ DRIVERS = {
     "delivery_next_due": "COVERING INDEX delivery_due (endpoint_id=? AND due_at<?)",
     "delivery_claim": "PRIMARY KEY (message_id=? AND endpoint_id=?)",
     "delivery_again": "PRIMARY KEY (message_id=? AND endpoint_id=?)",
+    "delivery_unfinished": "PRIMARY KEY (message_id=? AND endpoint_id=?)",
     "delivery_delivered": "PRIMARY KEY (message_id=? AND endpoint_id=?)",
     "delivery_failed": "PRIMARY KEY (message_id=? AND endpoint_id=?)",
     "delivery_release": "PRIMARY KEY (message_id=? AND endpoint_id=?)",

@@ -7,9 +7,9 @@ from typing import Final
 
 import pytest
 
-from marketbell.dialects.base import AttemptStart, Request, Schedule, Signal
+from marketbell.dialects.base import AttemptStart, Form, Request, Schedule, Signal
 from marketbell.dialects.catalogue import Catalogue
-from marketbell.model import DeliveryState, Endpoint, Message, Outcome, Policy
+from marketbell.model import DeliveryState, Endpoint, Instant, Message, Outcome, Policy
 from marketbell.testing import OK, Answer, FakeClock, TestReceiver
 from support.plane import Diary, Knobs, Plane
 
@@ -41,6 +41,20 @@ class BadWire(Bazaar):
     def render(self, message: Message, endpoint: Endpoint, start: AttemptStart) -> Request:
         """Raise."""
         raise KeyError(message.event_type)
+
+
+class BadForm(BadWire):
+    """Its form is of no use either."""
+
+    name = "bad-form"
+
+    def request_form(self, endpoint: Endpoint) -> Form:
+        """One whose values cannot be had."""
+
+        def fill(message: Message, at: Instant) -> tuple[str, ...]:
+            raise ValueError(message.event_type, at, endpoint)
+
+        return Form((("x-at", None),), fill)
 
 
 class BadHeader(Bazaar):
@@ -78,8 +92,45 @@ async def test_it_is_used_like_any_other(tmp_path: Path) -> None:
         assert await plane.state(message, endpoint) is DeliveryState.DELIVERED
 
 
+class Stall(Bazaar):
+    """It sends payloads as they are, and says once what all requests to an endpoint have in common."""
+
+    name = "stall"
+    asked = 0
+
+    def render(self, message: Message, endpoint: Endpoint, start: AttemptStart) -> Request:
+        """The payload, and when it was sent."""
+        headers = (("x-to", endpoint.public_id), ("x-at", str(start.at)), *message.headers)
+        return Request(headers, message.payload)
+
+    def request_form(self, endpoint: Endpoint) -> Form:
+        """The same, but for the message's own headers."""
+        self.asked += 1
+        headers = (("x-to", endpoint.public_id), ("x-at", None))
+        return Form(headers, lambda _message, at: (str(at),))
+
+
+async def test_one_that_has_a_form_is_asked_for_it_once(tmp_path: Path) -> None:
+    clock = FakeClock()
+    diary = Diary(clock, [OK, Answer(status=418)])
+    stall = Stall()
+    async with TestReceiver(diary) as shop, Plane(tmp_path, clock) as plane:
+        plane.registry.register(stall)
+        application = await plane.application(Policy(dialect="stall"))
+        endpoint = await plane.endpoint(application, shop.url)
+        began = clock.now()
+        message = await plane.publish(application, payload=b'{"rug": 7}')
+        await plane.pass_time(60_000)
+        assert [one.body for one in shop.requests] == [b'{"rug": 7}'] * 2
+        assert [one.header("x-to") for one in shop.requests] == [endpoint.public_id] * 2
+        assert [one.header("x-at") for one in shop.requests] == [str(began), str(began + 2_000)]
+        assert stall.asked == 1
+        assert await plane.state(message, endpoint) is DeliveryState.DELIVERED
+
+
 MISTAKES: Final = [
     (BadWire, "dialect: KeyError('thing.happened')", 0),
+    (BadForm, "dialect: KeyError('thing.happened')", 0),
     (BadHeader, "request header 'x-note' cannot be sent", 0),
     (BadRule, "dialect: ZeroDivisionError()", 3),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +10,8 @@ import msgspec
 
 from marketbell.clock import Clock
 from marketbell.delivery.fairness import Places
-from marketbell.model import Application, Attempt, Claim, Endpoint, Millis, Verdict
-from marketbell.observe import Observer
+from marketbell.model import Attempt, Millis
+from marketbell.observe import Observed, Observer
 from marketbell.store.base import Ages
 from marketbell.testing import OK, Answer, Received
 
@@ -58,28 +58,11 @@ class Told(Observer):
         self.lost = 0
         self._ring = ring
 
-    def attempt(
-        self,
-        claim: Claim,
-        attempt: Attempt,
-        verdict: Verdict | None,
-        *,
-        application: Application,
-        endpoint: Endpoint,
-        dialect: str,
-        sent_bytes: int,
-    ) -> None:
-        """See Observer.attempt."""
-        super().attempt(
-            claim,
-            attempt,
-            verdict,
-            application=application,
-            endpoint=endpoint,
-            dialect=dialect,
-            sent_bytes=sent_bytes,
-        )
-        self.attempts.append(attempt)
+    def attempted(self, run: Iterable[Observed]) -> None:
+        """See Observer.attempted."""
+        ended = list(run)
+        super().attempted(ended)
+        self.attempts += [one[1] for one in ended]
         self._ring()
 
     def lost_claims(self, count: int) -> None:

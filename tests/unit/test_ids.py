@@ -52,6 +52,13 @@ def test_many_ids_of_one_instant_are_unique_and_in_order() -> None:
     assert all(EPOCH + 76_000 <= ids.time_of(one) <= EPOCH + 77_000 for one in made)
 
 
+def test_ids_of_one_instant_rise_over_a_carry_into_their_first_characters() -> None:
+    """A hundred ids or so use up the last nine characters, as each is up to 2**48 further on."""
+    made = [ids.new_id("", EPOCH + 99_000) for _ in range(500)]
+    assert made == sorted(set(made))
+    assert len({one[:18] for one in made}) > 1
+
+
 def test_after_a_great_step_back_ids_follow_the_clock() -> None:
     ids.new_id("msg_", EPOCH + 10_000_000)
     assert ids.time_of(ids.new_id("msg_", EPOCH + 5_000_000)) == EPOCH + 5_000_000

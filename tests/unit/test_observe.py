@@ -22,7 +22,7 @@ from marketbell.model import (
     Trigger,
     Verdict,
 )
-from marketbell.observe import AttemptLine, Observer, open_spans
+from marketbell.observe import AttemptLine, Observed, Observer, open_spans
 from support.values import an_endpoint
 
 NOW = 1_795_298_400_000  # 2026-11-21T22:00:00Z
@@ -60,10 +60,13 @@ def report(
     verdict: Verdict | None = DELIVERED,
     claim: Claim | None = None,
 ) -> None:
-    observer.attempt(
-        claim or a_claim(), attempt, verdict, application=APPLICATION, endpoint=ENDPOINT,
-        dialect="standard", sent_bytes=345,
-    )  # fmt: skip
+    observer.attempted([observed(attempt, verdict, claim)])
+
+
+def observed(
+    attempt: Attempt, verdict: Verdict | None = DELIVERED, claim: Claim | None = None
+) -> Observed:
+    return claim or a_claim(), attempt, verdict, APPLICATION, ENDPOINT, "standard", 345
 
 
 def a_log(stream: io.StringIO, *, console: bool = False, level: int = 20) -> Log:
@@ -99,6 +102,35 @@ def test_an_accepted_attempt_is_one_json_line_with_every_fact() -> None:
             "message": "msg_1", "attempt": "atmpt_1",
         }
     ]  # fmt: skip
+
+
+def test_a_run_tells_the_same_as_its_attempts_one_by_one() -> None:
+    run = [
+        observed(an_attempt()),
+        observed(
+            an_attempt(Outcome.REJECTED, 500, "answered 500"),
+            Verdict(state=DeliveryState.PENDING, due_at=7),
+        ),
+        observed(an_attempt(Outcome.CLOSED, 0, "closed"), None),
+        observed(an_attempt(), claim=a_claim(attempt_count=1, due_at=NOW + 10)),
+        observed(
+            an_attempt(Outcome.NO_ANSWER, 0, "no answer"), Verdict(state=DeliveryState.FAILED)
+        ),
+    ]
+    told: list[tuple[str, dict[tuple[str, frozenset[tuple[str, str]]], float]]] = []
+    for runs in ([run], [[one] for one in run]):
+        stream = io.StringIO()
+        observer = Observer(log=a_log(stream))
+        for some in runs:
+            observer.attempted(some)
+        figures = {
+            name: value for name, value in values(observer).items() if "marketbell" in name[0]
+        }
+        observer.close()
+        told.append((stream.getvalue(), figures))
+    assert told[0] == told[1]
+    assert told[0][0].count("\n") == len(run)
+    assert told[0][1]["marketbell_lateness_seconds_count", frozenset()] == len(run)
 
 
 def test_a_failed_attempt_is_a_warning_that_says_what_follows() -> None:

@@ -91,6 +91,17 @@ def test_a_stuck_reader_costs_lines_beyond_the_bound_and_no_more(
     writer.close()
 
 
+def test_of_many_lines_at_once_those_without_room_are_lost(pipe: tuple[int, IO[str]]) -> None:
+    read, stream = pipe
+    writer = LineWriter(stream, buffer_max=100, gather_s=0.2)
+    writer.write_each([b"a" * 60, b"b" * 60, b"c" * 40])
+    writer.close()
+    assert writer.dropped == 1
+    assert read_all(read, 102) == b"a" * 60 + b"\n" + b"c" * 40 + b"\n"
+    writer.write_each([b"d", b"e"])
+    assert writer.dropped == 3
+
+
 def test_a_reader_that_went_away_is_survived(pipe: tuple[int, IO[str]]) -> None:
     read, stream = pipe
     os.close(read)

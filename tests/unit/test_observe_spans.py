@@ -63,10 +63,8 @@ def finished(spans: Spans, exporter: InMemorySpanExporter) -> list[ReadableSpan]
 
 
 def report(observer: Observer, attempt: Attempt = ATTEMPT, claim: Claim = CLAIM) -> None:
-    observer.attempt(
-        claim, attempt, Verdict(state=DeliveryState.DELIVERED), application=APPLICATION,
-        endpoint=ENDPOINT, dialect="standard", sent_bytes=7,
-    )  # fmt: skip
+    verdict = Verdict(state=DeliveryState.DELIVERED)
+    observer.attempted([(claim, attempt, verdict, APPLICATION, ENDPOINT, "standard", 7)])
 
 
 def test_a_messages_attempts_stand_below_its_own_span(

@@ -268,3 +268,16 @@ def test_no_repr_shows_a_secret() -> None:
     for key in (HMAC_KEY, signing.verifying_key(HMAC_KEY)):
         assert "secret" not in repr(key)
         assert str(HMAC_KEY.secret) not in repr(key)
+
+
+@given(st.binary(min_size=24, max_size=75), st.binary(max_size=3_000), st.integers(0, 10**11))
+def test_a_signer_signs_as_sign_does(secret: bytes, body: bytes, at: int) -> None:
+    """With keys longer than a block of the hash too, and again with the same one."""
+    key = SigningKey(kind="v1", secret=secret)
+    signed = signing.signer(key)
+    assert signed(ID, at, b"another") == signing.sign([key], ID, at, b"another")
+    assert signed(ID, at, body) == signing.sign([key], ID, at, body)
+
+
+def test_a_signer_signs_with_a_pair_too() -> None:
+    assert signing.signer(PAIR_KEY)(ID, AT, BODY) == signing.sign([PAIR_KEY], ID, AT, BODY)

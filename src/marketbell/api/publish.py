@@ -99,7 +99,10 @@ def mark_of(
 
 def answer_to(message: Message, given: Incoming, *, with_content: bool) -> Answer:
     """The answer to the publisher of a message that is on disk."""
-    return Answer(202, _ENCODE(accepted(message, given, with_content=with_content)))
+    draft = given.draft
+    if draft.raw or not with_content:
+        return Answer(202, _ENCODE(accepted(message, given, with_content=with_content)))
+    return Answer(202, _ENCODE(wire(message, msgspec.Raw(draft.payload))))
 
 
 def accepted(message: Message, given: Incoming, *, with_content: bool) -> MessageOut:

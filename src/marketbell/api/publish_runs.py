@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Protocol, TypeAlias
 
@@ -80,6 +79,8 @@ class PublishRuns:
         self._request_ids = request_ids
         self._answer_alone = alone
         self._failed = failed
+        self._admitted: Principal | None = None
+        """Who may publish, as was found last."""
         self._waiting: list[tuple[PlainRequest, Caller]] = []
 
     def take(self, request: PlainRequest, caller: Caller) -> None:
@@ -91,21 +92,22 @@ class PublishRuns:
     def _begin(self) -> None:
         """Judge what has come in this turn."""
         waiting, self._waiting = self._waiting, []
-        now = self._clock.now()
+        now, real_now = self._clock.now(), self._clock.real_now()
         run: list[_Ready] = []
         for request, caller in waiting:
             request_id = self._request_ids.of(request.headers)
             try:
-                principal = self._gate.known_by(request.caller)
+                principal = self._gate.known_by(request.caller, real_now)
             except MarketbellError as fault:
                 answer = self._failed(fault, request.application, request_id)
                 caller.answered(answer, request_id)
                 continue
             ready = None
             if principal is not None:
-                # What is refused here is judged again by what is so now, and told then.
-                with contextlib.suppress(Exception):
+                try:
                     ready = self._ready(request, request_id, caller, principal, now)
+                except Exception:
+                    ready = None  # it is judged again by what is so now, and told then
             if ready is None:
                 self._alone(request, request_id, caller, principal)
             else:
@@ -122,7 +124,9 @@ class PublishRuns:
         now: Instant,
     ) -> _Ready | None:
         """The request with its message; None if memory does not say. Raises what refuses it."""
-        RULE.check(principal)
+        if principal is not self._admitted:
+            RULE.check(principal)
+            self._admitted = principal
         given = incoming(request.body)
         if given.application is not None:
             return None

@@ -103,12 +103,12 @@ class Gate:
 
         RateLimitedError if this token comes too often.
         """
-        return self.known_by(digest_of(authorization))
+        return self.known_by(digest_of(authorization), self._clock.real_now())
 
-    def known_by(self, digest: bytes) -> Principal | None:
-        """The same for the digest of a header, by `digest_of`."""
+    def known_by(self, digest: bytes, now: Instant) -> Principal | None:
+        """The same for the digest of a header, by `digest_of`, at this instant of the wall clock."""
         verdict = self._verdicts.get(digest)
-        if verdict is None or self._clock.real_now() >= verdict.good_until:
+        if verdict is None or now >= verdict.good_until:
             return None
         if not self._alone and self._outdated():
             return None

@@ -95,7 +95,7 @@ class Publisher:
         except MarketbellError as fault:
             self._observer.not_accepted(result_of(fault))
             raise
-        self.runs.tell(acceptance, verdict)
+        self.runs.tell([acceptance], [verdict])
         return verdict
 
     async def publish_to(
@@ -129,7 +129,7 @@ class Publisher:
         except MarketbellError as fault:
             self._observer.not_accepted(result_of(fault))
             raise
-        self.runs.tell(acceptance, verdict)
+        self.runs.tell([acceptance], [verdict])
         return verdict
 
     async def check(self, organization: str, entry: Entry, draft: MessageDraft) -> None:
@@ -231,8 +231,7 @@ class Publisher:
         except MarketbellError as fault:
             self._observer.not_accepted(result_of(fault), len(drafts))
             raise
-        for acceptance, published in zip(acceptances, kept, strict=True):
-            self.runs.tell(acceptance, published)
+        self.runs.tell(acceptances, kept)
         return kept
 
     async def _accept(
@@ -252,13 +251,17 @@ class Publisher:
                 self._observer.not_accepted("unavailable", len(waiting))
                 raise
             answers = [fault] * len(places)
+        kept: list[Acceptance] = []
+        published: list[Published] = []
         for place, answer in zip(places, answers, strict=True):
             verdicts[place] = answer
             if isinstance(answer, StaleError | NotFoundError):
                 continue
             acceptance = waiting.pop(place)
             if isinstance(answer, Published):
-                self.runs.tell(acceptance, answer)
+                kept.append(acceptance)
+                published.append(answer)
+        self.runs.tell(kept, published)
 
     def _undisturbed(
         self, renewal: int, acceptance: Acceptance

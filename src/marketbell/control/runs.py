@@ -8,6 +8,7 @@ from marketbell.clock import Clock
 from marketbell.control.judging import Judge
 from marketbell.delivery.intake import Acceptance, Intake, Verdicts
 from marketbell.errors import ConflictError, MarketbellError, NotFoundError, StaleError, StoreError
+from marketbell.model import Application, Message
 from marketbell.observe import NotAccepted, Observer
 from marketbell.store.base import Published
 
@@ -38,25 +39,25 @@ class Runs:
         except MarketbellError as fault:
             self._observer.not_accepted(result_of(fault), len(acceptances))
             raise
-        for acceptance, verdict in zip(acceptances, verdicts, strict=True):
-            if isinstance(verdict, Published):
-                self.tell(acceptance, verdict)
-            elif not isinstance(verdict, StaleError | NotFoundError):
-                self._observer.not_accepted(result_of(verdict))
+        self.tell(acceptances, verdicts)
         return verdicts
 
-    def tell(self, acceptance: Acceptance, published: Published) -> None:
-        """Count a message that is on disk, now or from an earlier request."""
-        if published.repeated:
-            self._observer.not_accepted("repeated")
-            return
-        message, subscribers = published.message, acceptance.subscribers
-        self._observer.accepted(
-            message,
-            application=subscribers.application,
-            deliveries=len(subscribers.wanting(message.event_type, message.channels)),
-            now=self._clock.now(),
-        )
+    def tell(self, acceptances: Sequence[Acceptance], verdicts: Verdicts) -> None:
+        """Count messages by what became of them, save those that are to be published by themselves."""
+        kept: list[tuple[Message, Application]] = []
+        deliveries = 0
+        for acceptance, verdict in zip(acceptances, verdicts, strict=True):
+            if not isinstance(verdict, Published):
+                if not isinstance(verdict, StaleError | NotFoundError):
+                    self._observer.not_accepted(result_of(verdict))
+            elif verdict.repeated:
+                self._observer.not_accepted("repeated")
+            else:
+                message, subscribers = verdict.message, acceptance.subscribers
+                deliveries += len(subscribers.wanting(message.event_type, message.channels))
+                kept.append((message, subscribers.application))
+        if kept:
+            self._observer.accepted_all(kept, deliveries=deliveries, now=self._clock.now())
 
 
 def result_of(fault: MarketbellError) -> NotAccepted:

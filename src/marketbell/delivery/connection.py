@@ -8,20 +8,18 @@ the rate. The rules are RFC 9112's; httptools (llhttp, strict) reads the answer'
 from __future__ import annotations
 
 import asyncio
-import select
 import ssl
-from typing import Final, Protocol, TypeAlias, cast
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, cast
 
 import httptools
 
 from marketbell.delivery import reasons
 from marketbell.delivery.exchange import Exchange, Kind, Limits
-from marketbell.delivery.flight import Flight
+from marketbell.delivery.flight import Flight, Key
 from marketbell.delivery.wire import answer_header, ends_with_connection, keep_alive_s
 
-Key: TypeAlias = tuple[str, str, int, bool]
-"""What a kept connection may be used for again: host, checked address, port, TLS."""
-
+_ANSWERED: Final = Kind.ANSWERED
 _PIECE: Final = 65_536
 """Bodies up to this go out with the head in one write; longer ones in pieces of it."""
 _INTERIMS: Final = 8
@@ -29,7 +27,6 @@ _INTERIMS: Final = 8
 _FRAMING: Final = 16_384
 """What chunk sizes, extensions and trailers may cost on top of twice the kept body."""
 _VERSIONS: Final = frozenset(("1.1", "1.0"))
-_GONE: Final = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 
 class Owner(Protocol):
@@ -55,10 +52,10 @@ class Connection(asyncio.Protocol):
     """One connection, with at most one exchange at a time."""
 
     __slots__ = (
-        "_chunks", "_complete", "_fault", "_head", "_head_done", "_interims", "_keep",
-        "_owner", "_parser", "_paused", "_read", "_rest", "_room", "_status", "_surplus",
-        "_transport", "_truncated", "address", "fileno", "flight", "idle_since", "idle_until",
-        "key", "server_idle_s", "uses",
+        "_chunks", "_complete", "_counted", "_fault", "_head", "_head_done", "_interims", "_keep",
+        "_kept", "_now", "_owner", "_parser", "_paused", "_read", "_rest", "_status", "_surplus",
+        "_truncated", "_whole", "address", "fileno", "flight", "idle_since", "idle_until", "key",
+        "look", "on_body", "on_message_begin", "server_idle_s", "transport", "uses",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, key: Key) -> None:
@@ -66,23 +63,21 @@ class Connection(asyncio.Protocol):
         self.key = key
         self.address = f"{host}:{key[2]}"
         self.flight: Flight | None = None
+        self.transport: asyncio.Transport | None = None
         self.uses = 0
         self.fileno = -1
+        self.look: Callable[[int], Sequence[object]] | None = None
+        """What the pool looks at its socket with."""
         self.idle_since = 0.0
         self.idle_until = 0.0
         self.server_idle_s: float | None = None
         self._owner = owner
-        self._transport: asyncio.Transport | None = None
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._now = owner.now
         self._paused = False
         self._rest: memoryview | None = None
-        self._clear()
-
-    def _clear(self) -> None:
-        """Forget the last answer."""
-        self._read = 0
+        self._read = 0  # bytes of the answer
+        self._head = b""  # those up to the end of its head, and perhaps more
         self._head_done = False
-        self._head = b""
         self._interims = 0
         self._status = 0
         self._complete = False
@@ -91,36 +86,37 @@ class Connection(asyncio.Protocol):
         self._keep = False
         self._fault = ""
         self._chunks: list[bytes] = []
+        """Of the body, and of what comes after it."""
+        self._kept = 0
+        """How many of them were the body's when it was complete."""
+        self._counted = (0, 0)
+        """How many of them `_bound` has looked at, and their bytes."""
+        self._whole: list[bool] = []
+        """Holds something from the end of a whole answer until another one begins."""
+        # Lists can do what is to be done at these two, and the parser calls them for half as much.
+        self.on_body = self._chunks.append
+        self.on_message_begin = self._whole.clear
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     @property
     def open(self) -> bool:
         """Whether bytes can still be written."""
-        return self._transport is not None and not self._transport.is_closing()
-
-    def stale(self) -> bool:
-        """
-        Whether the receiver has closed it, or has sent something unasked, while it was idle.
-
-        Looks at the socket itself, since the loop may not have come to it yet.
-        """
-        poll = select.poll()
-        over_tls = self.key[3]
-        # Over TLS what can be read may be a session ticket, so only an end of the stream counts.
-        poll.register(self.fileno, _GONE if over_tls else _GONE | select.POLLIN)
-        return bool(poll.poll(0))
+        return self.transport is not None and not self.transport.is_closing()
 
     def begin(self, flight: Flight, now: float) -> None:
         """Send its request; the connection must be open and free."""
-        transport = cast(asyncio.Transport, self._transport)
-        if self.uses:
-            self._clear()
+        transport = self.transport
+        if transport is None:
+            raise RuntimeError("a connection that is gone cannot be used")
+        # After an answer that has set anything else it is not used again.
+        self._read = self._interims = self._status = 0
+        self._head_done = self._complete = False
+        self._counted = (0, 0)
         self.uses += 1
         self.flight = flight
         flight.connection = self
-        limits = flight.limits
-        self._room = limits.reply_bytes
         if len(flight.body) <= _PIECE:
-            deadline = now + limits.first_byte_s
+            deadline = now + flight.way.limits.first_byte_s
             flight.deadline = deadline if deadline < flight.end else flight.end  # noqa: FURB136
             flight.late = reasons.ANSWER_TIMED_OUT
             transport.write(flight.head + flight.body)
@@ -132,46 +128,68 @@ class Connection(asyncio.Protocol):
 
     def _push(self) -> None:
         """Write as much of the body as the transport takes without piling it up."""
-        transport, flight = self._transport, self.flight
+        transport, flight = self.transport, self.flight
         while self._rest and transport is not None and not self._paused:
             piece, self._rest = self._rest[:_PIECE], self._rest[_PIECE:]
             transport.write(piece)
         if not self._rest and flight is not None and not self._read:
-            deadline = self._owner.now() + flight.limits.first_byte_s
+            deadline = self._now() + flight.way.limits.first_byte_s
             flight.phase(deadline, reasons.ANSWER_TIMED_OUT)
 
     def drop(self, reason: str, kind: Kind = Kind.FAILED) -> None:
         """End the exchange without a valid answer, if there is one, and the connection at once."""
         self.abort()
-        self._end(kind, reason, self._owner.now())
+        self._end(kind, reason, self._now())
 
     def close(self) -> None:
         """Close in order: over TLS the receiver is told."""
-        transport = self._transport
-        if transport is None:
-            return
         if self.key[3]:
             # uvloop cannot begin to end TLS while it hands out what was read.
-            asyncio.get_running_loop().call_soon(_close, transport)
+            asyncio.get_running_loop().call_soon(self._close)
         else:
-            transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        try:
+            if self.transport is not None:
+                self.transport.close()
+        except RuntimeError:  # the receiver was quicker, and the two ends of TLS met half-way
+            self.abort()
 
     def abort(self) -> None:
         """Close at once, whatever is still in buffers."""
-        if self._transport is not None:
-            self._transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
     def _end(self, kind: Kind, reason: str, now: float) -> None:
+        """
+        End the exchange, if there is one; a connection that may be used again is kept.
+
+        ANSWERED is for an answer that counts: whole, or as much of its body as is kept.
+        """
         flight = self.flight
         if flight is None:
             return
-        self.flight = self._rest = None
+        rest, self.flight, self._rest = self._rest, None, None
+        keep = False
+        if kind is _ANSWERED:
+            transport = self.transport
+            unsent = rest or transport is None or transport.get_write_buffer_size()
+            if self._surplus or self._truncated or unsent:
+                self.abort()
+            elif self._keep:
+                keep = True
+                if self.uses == 1:
+                    self.server_idle_s = keep_alive_s(self._head, self._interims)
+            else:
+                self.close()
         retry_after = location = None
         if self._status >= 300:
             retry_after = self._header(b"retry-after", 100)
             location = self._header(b"location", 2_048)
-        chunks, self._chunks = self._chunks, []
-        self._head = b""  # it may share its bytes with a long body
+        chunks = self._chunks
+        if self._surplus and self._complete:
+            del chunks[self._kept :]
         exchange = Exchange(
             kind,
             reason,
@@ -187,21 +205,11 @@ class Connection(asyncio.Protocol):
             flight.connect,
             flight.first_byte,
         )
-        if kind is Kind.ANSWERED and self._keep:
+        chunks.clear()
+        self._head = b""  # it may share its bytes with a long body
+        if keep:
             self._owner.keep(self, now)
         self._owner.finish(flight, exchange)
-
-    def _answered(self, now: float) -> None:
-        """The answer counts: whole, or as much of its body as is kept."""
-        transport = cast(asyncio.Transport, self._transport)
-        if self._surplus or self._truncated or self._rest or transport.get_write_buffer_size():
-            self._keep = False
-            transport.abort()
-        elif not self._keep:
-            self.close()
-        elif self.uses == 1:
-            self.server_idle_s = keep_alive_s(self._head, self._interims)
-        self._end(Kind.ANSWERED, "", now)
 
     def _header(self, name: bytes, longest: int) -> str | None:
         values = answer_header(self._head, self._interims, name)
@@ -211,7 +219,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport is ready, over TLS after the handshake."""
-        self._transport = cast(asyncio.Transport, transport)
+        self.transport = cast("asyncio.Transport", transport)
         self.fileno = transport.get_extra_info("socket").fileno()
         self._owner.opened(self)
 
@@ -221,7 +229,7 @@ class Connection(asyncio.Protocol):
         if flight is None or parser is None:
             self.abort()  # nothing was asked for, so the next answer could not be trusted
             return
-        now = self._owner.now()
+        now = self._now()
         if not self._read:
             flight.first_byte = int((now - flight.started) * 1000)
         if not self._head_done:
@@ -234,18 +242,33 @@ class Connection(asyncio.Protocol):
                 self._fault = reasons.no_http(self._head, str(error)[:100])
         except httptools.HttpParserUpgrade:
             self._surplus = True  # status 101, which is a fault already
-        self._read += len(data)
-        if self._read > flight.limits.header_bytes:
-            self._bound(flight.limits)
+        self._read = read = self._read + len(data)
+        if self._complete and not self._whole:
+            self._surplus = True
+        limits = flight.way.limits
+        if read > limits.reply_bytes or read > limits.header_bytes:
+            self._bound(limits)
         if self._fault:
             self.drop(self._fault)
         elif self._complete or self._truncated:
-            self._answered(now)
+            self._end(_ANSWERED, "", now)
         else:
             flight.phase(flight.end, reasons.READ_TIMED_OUT)
 
     def _bound(self, limits: Limits) -> None:
         """Look at the limits, once so much has come that one of them may be passed."""
+        chunks = self._chunks
+        if self._complete:
+            del chunks[self._kept :]
+        known, size = self._counted
+        size += sum(map(len, chunks[known:]))
+        self._counted = len(chunks), size
+        if size > limits.reply_bytes:
+            self._truncated = True
+            chunks[:] = [b"".join(chunks)[: limits.reply_bytes]]
+            self._kept = 1
+        if self._read <= limits.header_bytes:
+            return
         end = -4
         for _ in range(self._interims + self._head_done):
             end = self._head.find(b"\r\n\r\n", end + 4)
@@ -261,13 +284,13 @@ class Connection(asyncio.Protocol):
         if self.flight is None:
             return
         if self._head_done and ends_with_connection(self._head, self._interims):
-            self._answered(self._owner.now())
+            self._end(_ANSWERED, "", self._now())
         else:
             self._cut(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, by either side."""
-        self._transport = None
+        self.transport = None
         self._cut(exc)
         self._parser = None  # it holds this connection, and would until the garbage collector came
         self._rest = None
@@ -297,11 +320,6 @@ class Connection(asyncio.Protocol):
 
     # httptools
 
-    def on_message_begin(self) -> None:
-        """An answer begins; after a whole one that is one too many."""
-        if self._complete:
-            self._surplus = True
-
     def on_headers_complete(self) -> None:
         """The head is read: bound it, and look at version and status."""
         parser = self._parser
@@ -316,18 +334,6 @@ class Connection(asyncio.Protocol):
         if self.uses == 1 and parser.get_http_version() not in _VERSIONS:
             self._fault = reasons.malformed(f"HTTP/{parser.get_http_version()}")
 
-    def on_body(self, body: bytes) -> None:
-        """Keep a part of the body, as far as it is kept at all."""
-        if self._complete:
-            return
-        room = self._room - len(body)
-        if room < 0:
-            self._truncated = True
-            body = body[: self._room]
-            room = 0
-        self._room = room
-        self._chunks.append(body)
-
     def on_message_complete(self) -> None:
         """The answer is whole, unless it is an interim one."""
         parser = self._parser
@@ -335,15 +341,10 @@ class Connection(asyncio.Protocol):
             return
         if self._head_done:
             self._complete = True
+            self._whole.append(True)
+            self._kept = len(self._chunks)
             self._keep = parser.should_keep_alive()
             return
         self._interims += 1
         if self._interims > _INTERIMS:
             self._fault = self._fault or reasons.malformed("too many interim answers")
-
-
-def _close(transport: asyncio.Transport) -> None:
-    try:
-        transport.close()
-    except RuntimeError:  # the receiver was quicker, and the two ends of TLS met half-way
-        transport.abort()

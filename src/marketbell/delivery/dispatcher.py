@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Collection, Sequence
 
 from marketbell.clock import Clock
@@ -12,32 +11,24 @@ from marketbell.delivery.acceptance import Acceptor
 from marketbell.delivery.claims import Claims
 from marketbell.delivery.fairness import Lanes
 from marketbell.delivery.handover import Handover
-from marketbell.delivery.health import learn
 from marketbell.delivery.intake import Acceptance, Keep, Verdicts
 from marketbell.delivery.lane import Lane
 from marketbell.delivery.leases import Leases
 from marketbell.delivery.limits import DispatchLimits
 from marketbell.delivery.plan import Planner
 from marketbell.delivery.recorder import Recorder, first_due
-from marketbell.delivery.retry import DELIVERED, Ended, decide
-from marketbell.delivery.sender import Sender, Sent
+from marketbell.delivery.sender import Sender
 from marketbell.delivery.sending import Sending, UnderWay, Witness
+from marketbell.delivery.settling import Settling
 from marketbell.delivery.tenure import Owned, Tenure
 from marketbell.delivery.waking import Waker
-from marketbell.model import (
-    Application,
-    Claim,
-    Endpoint,
-    Instant,
-    Millis,
-    Outcome,
-    Verdict,
-)
+from marketbell.model import Application, Claim, Endpoint, Millis
 from marketbell.store.base import Change, Queue, Result
 
 _TICK_S = 0.05
 _LANES_MAX = 20_000
 _LANE_REST: Millis = 60_000
+_READ_S = 0.001
 _DIALECT_REST: Millis = 60_000
 """How long, in real time, before an endpoint is looked at again whose dialect is not installed."""
 
@@ -73,16 +64,17 @@ class Dispatcher:
         self._planner = planner
         self._lanes = lanes
         self._clock = clock
+        self._monotonic = clock.monotonic
         self._witness = witness
         self._limits = limits
         self._leases = Leases(clock, limits.lease)
-        self._random = random.Random()  # noqa: S311 - jitter of retries, no secret
-        self._under_way = UnderWay(witness)
+        self._under_way = UnderWay(witness, self._pump_soon)
         self._ticker: asyncio.TimerHandle | None = None
         self._waker = Waker(clock, self._pump)
         self._pump_due = False
         self._loop = asyncio.get_running_loop()
         self._closing = False
+        self._read_clocks(clock.monotonic())
         self.recorder = Recorder(queue, fitness=owned.fitness, on_recorded=self._recorded)
         self.claims = Claims(
             queue,
@@ -94,6 +86,17 @@ class Dispatcher:
             look=limits.look,
             may_claim=lambda: not self.recorder.behind,
             on_claimed=self._claimed,
+        )
+        self._settling = Settling(
+            queue,
+            self._under_way,
+            sender,
+            lanes=lanes,
+            claims=self.claims,
+            recorder=self.recorder,
+            clock=clock,
+            leases=self._leases,
+            limits=limits,
         )
         self._acceptor = Acceptor(
             queue, planner, lanes, self.claims, clock, leases=self._leases, owned=owned, hint=hint
@@ -142,34 +145,57 @@ class Dispatcher:
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        """Begin all that may begin now, and tell of all that has ended."""
+        """Settle and tell of all that has ended, and begin all that may begin now."""
         self._pump_due = False
-        may_begin = not self._closing and self._owned.holds
-        if may_begin and len(self.recorder) < self._limits.unrecorded_max:
-            now = self._clock.now()
-            while (turn := self._lanes.next(now)) is not None:
-                self._begin(*turn)
-            self._waker.set(self._lanes.wakes_at(), now)  # when a rate limit allows the next start
+        self._read_clocks(self._monotonic())
+        self._settle()
+        if not self._closing and self._holds and len(self.recorder) < self._limits.unrecorded_max:
+            lanes, begin, now = self._lanes, self._begin, self._now
+            while (turn := lanes.next(now)) is not None:
+                begin(*turn)
+            self._waker.set(lanes.wakes_at(), now)  # when a rate limit allows the next start
         self._under_way.tell()
         self.claims.look()
         if self._ticker is None and (self._under_way or self._lanes.stock):
             self._ticker = self._loop.call_later(_TICK_S, self._tick)
 
+    def _settle(self) -> None:
+        for sending in self._settling.settle():  # whose kept connections had died
+            self._lanes.begin_again(sending.lane, sending.claim)
+            self._begin(sending.lane, sending.claim, fresh=True)
+
+    def _read_clocks(self, monotonic: float) -> None:
+        """Look what time it is, on each axis, and whether this node may still send; good for a millisecond."""
+        self._now = self._clock.now()
+        self._leases_now = self._leases.now()
+        self._holds = self._owned.holds
+        self._read_again_s = monotonic + _READ_S
+
     def _begin(self, lane: Lane, claim: Claim, *, fresh: bool = False) -> None:
-        sending = Sending(lane, claim, self._clock.monotonic())
-        ends_by = self._sender.ends_by(sending.plan, self._leases.now())
-        if ends_by >= claim.lease_until or not self._owned.holds:
-            self._end(sending)
+        monotonic = self._monotonic()
+        if monotonic >= self._read_again_s:
+            self._read_clocks(monotonic)
+        route = lane.route
+        if route is None:
+            route = lane.route = self._sender.route(lane.plan)
+        ends_by = self._leases_now + route.within
+        if ends_by >= claim.lease_until or not self._holds:
+            self._not_begun(lane, claim)
             self.claims.give_back([claim, *self._lanes.shed_late(ends_by, (lane,))])
-            return
-        if not sending.plan.installed:
-            self._end(sending)
+        elif not route.plan.installed:
+            self._not_begun(lane, claim)
             self._wait_for_dialect(lane, claim)
-            return
-        self._under_way.add(sending)
-        sending.cancel = self._sender.send(
-            sending.plan, claim, fresh=fresh, done=lambda sent: self._done(sending, sent)
-        )
+        else:
+            sending = Sending(route, monotonic, lane, claim, self._now, self._under_way)
+            sending.fresh = fresh
+            self._under_way.add(sending)
+            self._sender.send(sending)
+
+    def _not_begun(self, lane: Lane, claim: Claim) -> None:
+        """The place that it was given is free."""
+        self._lanes.end(lane, claim, proven=lane.window.proven, aged=False)
+        if lane.backlog:
+            self.claims.consider(lane)
 
     def _wait_for_dialect(self, lane: Lane, claim: Claim) -> None:
         """Hold an endpoint whose dialect is not installed: no attempt is made and no step used up."""
@@ -177,83 +203,8 @@ class Dispatcher:
             "deliveries wait: their dialect is not installed",
             extra={"endpoint": lane.plan.endpoint.public_id, "reason": lane.plan.fault},
         )
-        self._rest(lane, self._clock.now() + int(_DIALECT_REST * self._clock.speed))
+        self._settling.rest(lane, self._clock.now() + int(_DIALECT_REST * self._clock.speed))
         self.claims.give_back([claim, *self._lanes.shed(lane, 0)])
-
-    def _rest(self, lane: Lane, until: Instant) -> None:
-        """Begin nothing of a lane before then, here and in the store."""
-        queue, endpoint_id = self._queue, lane.plan.endpoint.id
-        lane.held_until = until
-        self.recorder.chore(("hold", endpoint_id), lambda: queue.hold(endpoint_id, until))
-
-    def _end(self, sending: Sending) -> None:
-        self._under_way.remove(sending)
-        self._lanes.end(sending.lane, sending.claim, proven=sending.proven, aged=sending.aged)
-        if sending.lane.backlog:
-            self.claims.consider(sending.lane)
-
-    def _done(self, sending: Sending, sent: Sent) -> None:
-        if sending.ended:
-            return
-        attempt, plan, claim = sent.attempt, sending.plan, sending.claim
-        self._end(sending)
-        if attempt.outcome is Outcome.CLOSED:
-            self._tell(sending, sent, None)
-            self._again(sending)
-            return
-        verdict = DELIVERED
-        if attempt.outcome is not Outcome.ACCEPTED:
-            verdict = decide(
-                Ended.of(claim, attempt, sent.retry_after, sent.ended_at),
-                schedule=plan.schedule,
-                honours=plan.honours,
-                retry_after_max=self._limits.retry_after_max,
-                spread=self._random.random(),
-            )
-        self._learn(sending, sent, verdict)
-        self._tell(sending, sent, verdict)
-        self._pump_soon()
-
-    def _again(self, sending: Sending) -> None:
-        """The kept connection had died: the same claim goes out at once over a new one."""
-        self._lanes.begin_again(sending.lane, sending.claim)
-        self._begin(sending.lane, sending.claim, fresh=True)
-
-    def _tell(self, sending: Sending, sent: Sent, verdict: Verdict | None) -> None:
-        plan, claim = sending.plan, sending.claim
-        self.recorder.add(
-            Result(
-                claim=claim,
-                attempt=sent.attempt,
-                verdict=verdict,
-                hold_key=plan.hold_on_failure,
-            )
-        )
-        self._under_way.note(sending, sent, verdict)
-
-    def _learn(self, sending: Sending, sent: Sent, verdict: Verdict) -> None:
-        """Let the attempt change what is known of the endpoint, here and in the store."""
-        lane, now = sending.lane, sent.ended_at
-        endpoint_id = lane.plan.endpoint.id
-        lesson = learn(
-            lane,
-            sent.attempt.outcome,
-            sent.attempt.status_code,
-            verdict,
-            honours=sending.plan.honours,
-            now=now,
-        )
-        queue, chore = self._queue, self.recorder.chore
-        if lesson.health_changed:
-            since = lane.failing_since
-            chore(("health", endpoint_id), lambda: queue.note_health(endpoint_id, since))
-        if verdict.disable_endpoint:
-            lane.held_until = now + self._leases.length  # by then the store has it
-            chore(("disable", endpoint_id), lambda: queue.disable_endpoint(endpoint_id, now=now))
-        elif lesson.rest_until:
-            self._rest(lane, max(lane.held_until, lesson.rest_until))
-        if lesson.keep is not None:
-            self.claims.give_back(self._lanes.shed(lane, lesson.keep))
 
     # -- what the store says ------------------------------------------------------------
 
@@ -287,7 +238,7 @@ class Dispatcher:
     def _tick(self) -> None:
         """Every 50 ms while anything is under way: requests grow old, claims near their lease's end."""
         self._ticker = None
-        before = self._clock.monotonic() - self._lanes.places.young / 1000
+        before = self._monotonic() - self._lanes.places.young / 1000
         self._lanes.age(self._under_way.grown_old(before))
         now = self._clock.now()
         late = self._lanes.shed_late(self._leases.now() + self._leases.length // 4)
@@ -337,11 +288,11 @@ class Dispatcher:
         await self.recorder.release(unsent)
         while self._under_way and self._clock.monotonic() < deadline:
             await self.recorder.moved(min(0.25, deadline - self._clock.monotonic()))
+        self._settle()
         broken = self._under_way.all()
         for sending in broken:
-            cancel = sending.cancel
-            self._end(sending)
-            cancel()
+            self._settling.end(sending)
+            sending.cancel()
         self._under_way.tell()
         if self._ticker is not None:
             self._ticker.cancel()

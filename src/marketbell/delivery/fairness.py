@@ -6,27 +6,13 @@ import heapq
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable
 
-import msgspec
-
 from marketbell.delivery.lane import RETRY_TURN, Lane
+from marketbell.delivery.limits import Places
 from marketbell.delivery.pacing import LONGEST_WAIT, Breaker, RateLimit
 from marketbell.delivery.plan import Plan
 from marketbell.model import Claim, Instant, Millis, Trigger
 
-
-class Places(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of one node."""
-
-    at_work: int = 128
-    """Requests begun within the last `young` milliseconds and not ended."""
-    sockets: int = 4096
-    """Requests that have not ended, however old."""
-    unproven_share: float = 0.5
-    """The part of `sockets` that endpoints without a recent success share."""
-    stock: int = 4096
-    """Claims in memory, waiting and at work."""
-    stock_bytes: int = 64_000_000
-    young: Millis = 50
+__all__ = ("Lanes", "Places")
 
 
 class Lanes:
@@ -73,7 +59,7 @@ class Lanes:
         elif lane.plan is not plan and lane.plan.endpoint.revision <= plan.endpoint.revision:
             if lane.plan.endpoint.revision < plan.endpoint.revision:
                 lane.failing_since = failing_since  # enabling it again has ended its run
-            lane.plan = plan
+            lane.plan, lane.route = plan, None
             lane.window.set_cap(plan.max_in_flight)
             self._set_rates(lane)
         lane.touched = now
@@ -147,7 +133,7 @@ class Lanes:
         """Promise a place to a delivery about to be born; whether it may be born claimed."""
         places = self.places
         if (
-            lane.plan.ordered
+            lane.plan.order_by is not None
             or lane.backlog
             or lane.held_until > now
             or lane.rate
@@ -179,7 +165,8 @@ class Lanes:
         # What is sent again on request stands with the retries: a replay keeps no first try waiting.
         later = claim.attempt_count or claim.trigger is Trigger.MANUAL
         (lane.retries if later else lane.first).append(claim)
-        self._queue(lane)
+        if not lane.queued:
+            self._queue(lane)
 
     def room(self) -> int:
         """How many more claims the node may have."""
@@ -187,7 +174,7 @@ class Lanes:
 
     def room_of(self, lane: Lane) -> int:
         """How many more claims a lane may have; none if unproven ones wait for a socket already."""
-        return 0 if self.crowded and not lane.window.proven else lane.room()
+        return 0 if not lane.window.proven and self.crowded else lane.room()
 
     @property
     def crowded(self) -> bool:
@@ -200,45 +187,67 @@ class Lanes:
         """The next claim to send; its place is taken. None if nothing may begin now."""
         if self._waking:
             self._wake(now)
-        while self.in_flight < self.places.sockets and self.at_work < self.places.at_work:
-            lane = self._next_lane()
-            if lane is None:
+        places, first, retries = self.places, self._first, self._retries
+        while self.in_flight < places.sockets and self.at_work < places.at_work:
+            if first and (not retries or self._turn % RETRY_TURN):
+                lane = first.popleft()
+            elif retries:
+                lane = retries.popleft()
+            elif self._newcomers and self.unproven_in_flight < self._unproven_max:
+                lane = self._newcomers.popitem(last=False)[0]
+            else:
                 return None
             lane.queued = False
-            claim = self._take(lane, now)
-            if claim is not None:
-                self._turn += 1
-                self._queue(lane)
-                return lane, claim
+            if not (lane.first or lane.retries) or lane.in_flight >= lane.window.size:
+                continue  # the end of one of its requests brings it back
+            if (lane.in_flight or not lane.window.proven) and not self._has_socket(lane):
+                lane.queued = True
+                (self._crowded if lane.window.proven else self._newcomers)[lane] = None
+                continue
+            if lane.rate and not self._start(lane, now):
+                continue
+            return lane, self._take(lane, now)
         return None
 
-    def _next_lane(self) -> Lane | None:
-        rings = (self._first, self._retries)
-        ring = rings[self._turn % RETRY_TURN == 0] or rings[0] or rings[1]
-        if ring:
-            return ring.popleft()
-        if self._newcomers and self.unproven_in_flight < self._unproven_max:
-            return self._newcomers.popitem(last=False)[0]
-        return None
-
-    def _take(self, lane: Lane, now: Instant) -> Claim | None:
-        if not lane.stock or lane.in_flight >= lane.window.size:
-            return None  # the end of one of its requests brings it back
-        if not self._has_socket(lane):
+    def _take(self, lane: Lane, now: Instant) -> Claim:
+        """Give its next claim a place; it has its next turn after all that wait."""
+        self._turn += 1
+        if lane.retries:
+            claim = lane.pop()
+        else:
+            lane.turn += 1
+            claim = lane.first.popleft()
+        lane.touched = now
+        # As `_begin` and `_queue` have it, without the calls.
+        lane.in_flight += 1
+        self.in_flight += 1
+        self.at_work += 1
+        if not lane.window.proven:
+            self.unproven_in_flight += 1
+        if lane.first:
             lane.queued = True
-            (self._crowded if lane.window.proven else self._newcomers)[lane] = None
-            return None
-        if lane.rate:
-            free_at = max(rate.free_at(now) for rate in lane.rate)
-            if free_at > now:
-                lane.waking = True
-                heapq.heappush(self._waking, (free_at, lane.plan.endpoint.id))
-                return None
-            for rate in lane.rate:
-                rate.start(now)
-        claim, lane.touched = lane.pop(), now
-        self._begin(lane)
+            self._first.append(lane)
+        elif lane.retries:
+            lane.queued = True
+            self._retries.append(lane)
         return claim
+
+    def _start(self, lane: Lane, now: Instant) -> bool:
+        """Count a start of a lane that has rate limits; if they do not allow it now, it is woken when they do."""
+        free_at = max(rate.free_at(now) for rate in lane.rate)
+        if free_at > now:
+            lane.waking = True
+            heapq.heappush(self._waking, (free_at, lane.plan.endpoint.id))
+            return False
+        for rate in lane.rate:
+            rate.start(now)
+        return True
+
+    def _has_socket(self, lane: Lane) -> bool:
+        if not lane.window.proven:
+            return self.unproven_in_flight < self._unproven_max
+        # The more sockets are taken, the fewer one lane may have: there is always one for another.
+        return not lane.in_flight or lane.in_flight < (self.places.sockets - self.in_flight) // 4
 
     def _begin(self, lane: Lane) -> None:
         lane.in_flight += 1
@@ -252,12 +261,6 @@ class Lanes:
         self.stock += 1
         self.stock_bytes += len(claim.message.payload)
         self._begin(lane)
-
-    def _has_socket(self, lane: Lane) -> bool:
-        if not lane.window.proven:
-            return self.unproven_in_flight < self._unproven_max
-        # The more sockets are taken, the fewer one lane may have: there is always one for another.
-        return not lane.in_flight or lane.in_flight < (self.places.sockets - self.in_flight) // 4
 
     def _queue(self, lane: Lane) -> None:
         if not lane.queued and not lane.waking and (lane.first or lane.retries):
@@ -298,10 +301,11 @@ class Lanes:
             self.at_work -= 1
         if not proven:
             self.unproven_in_flight -= 1
-        if lane.queued and lane in self._crowded:
+        if self._crowded and lane.queued and lane in self._crowded:
             del self._crowded[lane]
             lane.queued = False
-        self._queue(lane)
+        if lane.first or lane.retries:
+            self._queue(lane)
         if self._newcomers and self.unproven_in_flight < self._unproven_max:
             self._bring_back(self._newcomers)
         if self._crowded:

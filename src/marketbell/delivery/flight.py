@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
-from collections.abc import Callable
-from typing import Protocol
+import math
+from typing import Final, Protocol, TypeAlias
 
 from marketbell.delivery import reasons
 from marketbell.delivery.exchange import Exchange, Limits
 from marketbell.delivery.netguard import Target
 from marketbell.model import Millis
+
+Key: TypeAlias = tuple[str, str, int, bool]
+"""What a kept connection may be used for again: host, checked address, port, TLS."""
+
+_NOT_YET: Final = -math.inf
+
+
+class Way:
+    """What exchanges with one target have in common: how long each may take, and whom they call."""
+
+    __slots__ = ("keys", "known_until", "limits", "target")
+
+    def __init__(self, target: Target, limits: Limits) -> None:
+        self.target = target
+        self.limits = limits
+        self.keys: tuple[Key, ...] = ()
+        """One for each address behind the name, in the order in which they are to be tried."""
+        self.known_until = _NOT_YET
+        """Until when the name may be taken for these addresses, on the clock's monotonic axis."""
 
 
 class Carrier(Protocol):
@@ -19,38 +39,39 @@ class Carrier(Protocol):
         """End the exchange for this reason, and the connection with it."""
 
 
-class Flight:
-    """One exchange under way; what `Client.send` gives back."""
+class Tower(Protocol):
+    """The client that has an exchange under way."""
+
+    def give_up(self, flight: Flight, reason: str) -> None:
+        """End it for this reason; nothing happens if it is over."""
+
+
+class Flight(abc.ABC):
+    """One exchange under way."""
 
     __slots__ = (
-        "_give_up", "body", "connect", "connection", "deadline", "done", "end", "first_byte",
-        "fresh", "head", "late", "limits", "over", "started", "target", "task",
+        "body", "connect", "connection", "deadline", "end", "first_byte", "fresh", "head", "late",
+        "over", "started", "task", "tower", "way",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        target: Target,
-        limits: Limits,
-        done: Callable[[Exchange], None],
-        give_up: Callable[[Flight, str], None],
-        now: float,
-    ) -> None:
-        self.target = target
-        self.limits = limits
-        self.done = done
-        self._give_up = give_up
+    def __init__(self, way: Way, now: float, *, fresh: bool = False) -> None:
+        self.way = way
+        self.fresh = fresh
         self.started = now
-        self.end = now + limits.total_s
-        self.deadline = self.end
+        self.end = self.deadline = now + way.limits.total_s
         self.late = reasons.RESOLVE_TIMED_OUT
         self.over = False
-        self.fresh = False
         self.head = b""
         self.body = b""
+        self.tower: Tower | None = None
         self.connection: Carrier | None = None
         self.task: asyncio.Task[None] | None = None
         self.connect: Millis = 0
         self.first_byte: Millis = 0
+
+    @abc.abstractmethod
+    def landed(self, exchange: Exchange) -> None:
+        """Told once, by the client: this came of it."""
 
     def phase(self, deadline: float, late: str) -> None:
         """From now on, `late` is the reason if it takes longer than until `deadline`."""
@@ -58,5 +79,6 @@ class Flight:
         self.late = late
 
     def cancel(self) -> None:
-        """Give it up: `done` is called before this returns, unless it has been called already."""
-        self._give_up(self, reasons.CANCELLED)
+        """Give it up: it has landed when this returns, unless it was never sent."""
+        if self.tower is not None:
+            self.tower.give_up(self, reasons.CANCELLED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from marketbell.delivery.lane import Lane
@@ -21,7 +23,9 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How many claims that wait it may keep; None for all."""
 
 
-_FINE = Lesson()
+NOTHING: Final = Lesson()
+"""Learnt from nearly every success."""
+_ACCEPTED: Final = Outcome.ACCEPTED
 _RECOVERED = Lesson(health_changed=True)
 
 
@@ -40,11 +44,14 @@ def learn(
     An open breaker always narrows the endpoint to one request at a time; only where the dialect
     honours it does the lane rest as well, so that no document's clock is bent.
     """
-    if outcome is Outcome.ACCEPTED:
-        lane.window.succeed()
-        lane.breaker.succeed()
+    if outcome is _ACCEPTED:
+        window, breaker = lane.window, lane.breaker
+        if window.size < window.cap or not window.proven:
+            window.succeed()
+        if breaker.run or breaker.opened:
+            breaker.succeed()
         if lane.failing_since is None:
-            return _FINE
+            return NOTHING
         lane.failing_since = None
         return _RECOVERED
     if outcome is Outcome.REJECTED:

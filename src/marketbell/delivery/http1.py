@@ -18,7 +18,7 @@ from marketbell.delivery import reasons
 from marketbell.delivery.connection import Connection
 from marketbell.delivery.dialer import Dialer
 from marketbell.delivery.exchange import Exchange, Kind, Limits
-from marketbell.delivery.flight import Flight
+from marketbell.delivery.flight import Flight, Key, Way
 from marketbell.delivery.netguard import Target
 from marketbell.delivery.pool import IdleConnections
 from marketbell.delivery.resolver import Resolved, Resolver
@@ -31,6 +31,22 @@ __all__ = ("Client", "Exchange", "Flight", "Kind", "Limits")
 _TRIED: Final = 4
 """How many of a name's addresses one exchange tries to connect to."""
 _IDLE_SWEEP_S: Final = 0.5
+
+
+class _Told(Flight):
+    """A flight that tells one callable what came of it."""
+
+    __slots__ = ("_done",)
+
+    def __init__(
+        self, way: Way, now: float, done: Callable[[Exchange], None], *, fresh: bool
+    ) -> None:
+        super().__init__(way, now, fresh=fresh)
+        self._done = done
+
+    def landed(self, exchange: Exchange) -> None:
+        """See Flight.landed."""
+        self._done(exchange)
 
 
 class Client:
@@ -57,6 +73,7 @@ class Client:
         self._resolver = resolver
         self._dialer = dialer
         self._idle = IdleConnections(most=max_idle, idle_s=idle_s)
+        self.keep = self._idle.put
         self._sweep_s = sweep_s
         self._idle_sweep_at = 0.0
         self._loop = asyncio.get_running_loop()
@@ -91,30 +108,53 @@ class Client:
         With `fresh` it goes over a new connection; use that after Kind.CLOSED. Whatever the
         receiver does, nothing is raised.
         """
-        now = self.now()
-        flight = Flight(target, limits, done, self._give_up, now)
+        flight = _Told(Way(target, limits), self.now(), done, fresh=fresh)
+        head = request_head(target, request.headers, len(request.body))
+        if head is None:
+            flight.tower = self
+            bad = reasons.invalid_header(bad_header(request.headers))
+            self._loop.call_soon(self._fail, flight, bad)
+            return flight
+        flight.head, flight.body = head, request.body
+        self.fly(flight)
+        return flight
+
+    def fly(self, flight: Flight) -> None:
+        """
+        Send a flight that has its head and body; it lands exactly once, later, from the loop.
+
+        What holds for `send` holds for it.
+        """
+        now, way = flight.started, flight.way
+        flight.tower = self
         self._flights.add(flight)
         if self._timer is None:
             self._timer = self._loop.call_later(self._sweep_s, self._sweep)
-        head = request_head(target, request.headers, len(request.body))
-        if head is None or self._closed is not None:
-            bad = reasons.invalid_header(bad_header(request.headers))
-            self._loop.call_soon(self._fail, flight, bad if head is None else reasons.CANCELLED)
-            return flight
-        flight.head = head
-        flight.body = request.body
-        flight.fresh = fresh
+        if now < way.known_until and not flight.fresh:
+            for key in way.keys:
+                connection = self._idle.take(key, now)
+                if connection is not None:
+                    connection.begin(flight, now)
+                    return
+        self._set_out(flight, now)
+
+    def _set_out(self, flight: Flight, now: float) -> None:
+        """Begin an exchange that no kept connection is at hand for."""
+        target = flight.way.target
+        if self._closed is not None:
+            self._loop.call_soon(self._fail, flight, reasons.CANCELLED)
+            return
         resolved = self._resolver.known(target.host, now)
         if resolved is not None and not resolved.reason:
-            self._begin(flight, resolved.addresses, now)
+            self._begin(flight, resolved, now)
         else:
-            flight.phase(now + limits.resolve_s, reasons.RESOLVE_TIMED_OUT)
+            flight.phase(now + flight.way.limits.resolve_s, reasons.RESOLVE_TIMED_OUT)
             self._resolver.resolve(target.host, lambda answer: self._resolved(flight, answer))
-        return flight
 
     async def aclose(self) -> None:
         """Give up what is under way and close all: the connections, and the resolver with them."""
         self._closed = asyncio.Event()
+        self._idle.close()
         for flight in list(self._flights):
             flight.cancel()
         if self._timer is not None:
@@ -128,8 +168,8 @@ class Client:
             self._closed.clear()
             await self._closed.wait()
 
-    def _give_up(self, flight: Flight, reason: str) -> None:
-        """End an exchange that is under way, for this reason; nothing happens if it is over."""
+    def give_up(self, flight: Flight, reason: str) -> None:
+        """See Tower.give_up."""
         if flight.over:
             return
         if flight.connection is not None:
@@ -146,38 +186,41 @@ class Client:
         if resolved.reason:
             self._fail(flight, resolved.reason)
         else:
-            self._begin(flight, resolved.addresses, self.now())
+            self._begin(flight, resolved, self.now())
 
-    def _begin(self, flight: Flight, addresses: tuple[str, ...], now: float) -> None:
+    def _begin(self, flight: Flight, resolved: Resolved, now: float) -> None:
         """Use a kept connection to one of these addresses, or open one."""
-        target = flight.target
+        way, target = flight.way, flight.way.target
+        way.keys = tuple(
+            (target.host, address, target.port, target.tls) for address in resolved.addresses
+        )
+        way.known_until = resolved.until
         if not flight.fresh:
-            for address in addresses:
-                key = (target.host, address, target.port, target.tls)
+            for key in way.keys:
                 connection = self._idle.take(key, now)
                 if connection is not None:
                     connection.begin(flight, now)
                     return
-        flight.phase(now + flight.limits.connect_s, reasons.CONNECT_TIMED_OUT)
-        flight.task = self._loop.create_task(self._connect(flight, addresses[:_TRIED], now))
+        flight.phase(now + way.limits.connect_s, reasons.CONNECT_TIMED_OUT)
+        flight.task = self._loop.create_task(self._connect(flight, way.keys[:_TRIED], now))
         self._tasks.add(flight.task)
         flight.task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, flight: Flight, addresses: tuple[str, ...], now: float) -> None:
+    async def _connect(self, flight: Flight, keys: tuple[Key, ...], now: float) -> None:
         """
         Try the addresses in order and send over the first connection that stands.
 
         Not one byte of the request has left before that, so trying another one repeats nothing.
         """
         reason = reasons.CONNECT_FAILED
-        for place, address in enumerate(addresses, 1):
+        for place, key in enumerate(keys, 1):
             flight.late = reasons.CONNECT_TIMED_OUT
             # All but the last get half of what is left; the sweep ends the last one.
-            last = place == len(addresses)
+            last = place == len(keys)
             share = None if last else (flight.deadline - self.now()) / 2
             try:
                 async with asyncio.timeout(share):
-                    connection = await self._dial(flight, address)
+                    connection = await self._dial(flight, key)
             except ReceiverError as fault:
                 reason = fault.reason
             except (OSError, ValueError) as error:
@@ -192,15 +235,14 @@ class Client:
         flight.task = None
         self._fail(flight, reason)
 
-    async def _dial(self, flight: Flight, address: str) -> Connection:
-        target = flight.target
-        connection = Connection(self, (target.host, address, target.port, target.tls))
+    async def _dial(self, flight: Flight, key: Key) -> Connection:
+        connection = Connection(self, key)
 
         def connected() -> None:
             flight.late = reasons.TLS_TIMED_OUT
 
         try:
-            await self._dialer.dial(lambda: connection, target, address, connected)
+            await self._dialer.dial(lambda: connection, flight.way.target, key[1], connected)
         except BaseException:
             # uvloop closes a transport whose dialing is cancelled without a word to its protocol.
             connection.connection_lost(None)
@@ -228,7 +270,7 @@ class Client:
         """End what is over its limit; the only timer there is."""
         now = self.now()
         for flight in [each for each in self._flights if each.deadline <= now]:
-            self._give_up(flight, flight.late)
+            self.give_up(flight, flight.late)
         if now >= self._idle_sweep_at:
             self._idle_sweep_at = now + _IDLE_SWEEP_S
             self._idle.close_expired(now)
@@ -242,12 +284,7 @@ class Client:
         flight.over = True
         flight.connection = None
         self._flights.discard(flight)
-        flight.done(exchange)
-
-    def keep(self, connection: Connection, now: float) -> None:
-        """Keep the connection for the next request to the same place."""
-        if self._closed is None:
-            self._idle.put(connection, now)
+        flight.landed(exchange)
 
     def opened(self, connection: Connection) -> None:
         """Count a connection that stands."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from marketbell.delivery.pacing import Breaker, RateLimit, Window
 from marketbell.delivery.plan import Plan
+from marketbell.delivery.route import Route
 from marketbell.model import Claim, Instant
 
 _STOCK: Final = 8
@@ -21,11 +22,13 @@ class Lane:
 
     __slots__ = (
         "backlog", "breaker", "changed", "failing_since", "first", "held_until", "in_flight", "own_rate", "plan",
-        "queued", "rate", "reserved", "retries", "touched", "turn", "waking", "window",
+        "queued", "rate", "reserved", "retries", "route", "touched", "turn", "waking", "window",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, breaker: Breaker, failing_since: Instant | None) -> None:
         self.plan = plan
+        self.route: Route | None = None
+        """Made when its plan is first sent by, and dropped with that."""
         self.window = Window(plan.max_in_flight)
         self.breaker = breaker
         self.own_rate: RateLimit | None = None
@@ -61,8 +64,8 @@ class Lane:
     def room(self) -> int:
         """How many more claims it may have."""
         window = self.window
-        most = window.size * _STOCK if window.proven and not self.breaker.open else 1
-        if self.plan.ordered:
+        most = window.size * _STOCK if window.proven and not self.breaker.opened else 1
+        if self.plan.order_by is not None:
             most = self.plan.max_in_flight
         return most - self.in_flight - self.reserved - len(self.first) - len(self.retries)
 

@@ -1,4 +1,4 @@
-"""The bounds of the dispatcher itself."""
+"""The bounds of the dispatcher itself, and of what a node takes on."""
 
 from __future__ import annotations
 
@@ -19,3 +19,18 @@ class DispatchLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Results that wait to be stored; nothing new is begun above it."""
     look: Millis = 30_000
     """How long, in real time, the store is at most not asked; a hint that was lost costs no more."""
+
+
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of one node."""
+
+    at_work: int = 128
+    """Requests begun within the last `young` milliseconds and not ended."""
+    sockets: int = 4096
+    """Requests that have not ended, however old."""
+    unproven_share: float = 0.5
+    """The part of `sockets` that endpoints without a recent success share."""
+    stock: int = 4096
+    """Claims in memory, waiting and at work."""
+    stock_bytes: int = 64_000_000
+    young: Millis = 50

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import select
 from typing import Final
 
-from marketbell.delivery.connection import Connection, Key
+from marketbell.delivery.connection import Connection
+from marketbell.delivery.flight import Key
 
-_LOOK_AFTER_S: Final = 0.01
-"""A connection idle for longer is looked at before reuse; a shorter gap is not worth the call."""
+_LOOK_AFTER_S: Final = 0.05
+"""
+A connection idle for longer is looked at before reuse; a shorter gap is not worth the call, since a
+loop that is not held up has looked itself within it.
+"""
 _MARGIN_S: Final = 1.0
 """By how much less than the server's own Keep-Alive time a connection is kept."""
 _LONGEST_S: Final = 60.0
+_GONE: Final = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 
 class IdleConnections:
@@ -35,19 +41,20 @@ class IdleConnections:
     def put(self, connection: Connection, now: float) -> None:
         """Keep an open connection, or close it if nothing is to be kept."""
         limit = self._idle_s
-        if connection.server_idle_s is not None:
-            promised = connection.server_idle_s
+        promised = connection.server_idle_s
+        if promised is not None:
             limit = min(max(promised - _MARGIN_S, promised / 2), _LONGEST_S)
         if limit <= 0 or self._most <= 0:
             connection.close()
             return
-        if len(self._all) >= self._most:
-            oldest = next(iter(self._all))
+        kept = self._all
+        if len(kept) >= self._most:
+            oldest = next(iter(kept))
             self.forget(oldest)
             oldest.close()
         connection.idle_since = now
         connection.idle_until = now + limit
-        self._all[connection] = None
+        kept[connection] = None
         stack = self._stacks.get(connection.key)
         if stack is None:
             self._stacks[connection.key] = [connection]
@@ -56,15 +63,19 @@ class IdleConnections:
 
     def take(self, key: Key, now: float) -> Connection | None:
         """The connection to this place that was used last, if it is still good."""
-        while (stack := self._stacks.get(key)) is not None:
+        stacks = self._stacks
+        while (stack := stacks.get(key)) is not None:
             connection = stack.pop()
             if not stack:
-                del self._stacks[key]
+                del stacks[key]
             del self._all[connection]
-            if now < connection.idle_until and connection.open:
-                fresh = now - connection.idle_since < _LOOK_AFTER_S
-                if fresh or not connection.stale():
-                    return connection
+            if now < connection.idle_until:
+                transport = connection.transport
+                # As `Connection.open`, which would be a call of ours for each request.
+                if transport is not None and not transport.is_closing():
+                    fresh = now - connection.idle_since < _LOOK_AFTER_S
+                    if fresh or not _stale(connection):
+                        return connection
             connection.close()
         return None
 
@@ -83,10 +94,23 @@ class IdleConnections:
             self.forget(connection)
             connection.close()
 
-    def close_all(self) -> None:
-        """Close every one."""
-        connections = list(self._all)
+    def close(self) -> None:
+        """Keep none from now on; those that were kept are the caller's to close."""
+        self._most = 0
         self._all.clear()
         self._stacks.clear()
-        for connection in connections:
-            connection.close()
+
+
+def _stale(connection: Connection) -> bool:
+    """
+    Whether the receiver has closed it, or has sent something unasked, while it was idle.
+
+    Looks at the socket itself, since the loop may not have come to it yet.
+    """
+    look = connection.look
+    if look is None:
+        poll = select.poll()
+        # Over TLS what can be read may be a session ticket, so only an end of the stream counts.
+        poll.register(connection.fileno, _GONE if connection.key[3] else _GONE | select.POLLIN)
+        look = connection.look = poll.poll
+    return bool(look(0))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
+from typing import Final
 
 from marketbell.delivery.fitness import Fitness, Work
+from marketbell.delivery.retry import DELIVERED
 from marketbell.errors import StoreError
 from marketbell.model import Claim, DeliveryState, Instant, Trigger
 from marketbell.store.base import Queue, Result
@@ -21,6 +22,9 @@ _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.25
 """How long results wait at most for a store that has come back: a kill meanwhile makes them unknown."""
 _CHORES_PAUSE_S = 2.0
+
+_PENDING: Final = DeliveryState.PENDING
+_MANUAL: Final = Trigger.MANUAL
 
 
 class Recorder:
@@ -37,7 +41,7 @@ class Recorder:
         self._queue = queue
         self._fitness = fitness
         self._on_recorded = on_recorded
-        self._results: deque[Result] = deque()
+        self._results: list[Result] = []
         self._chores: dict[tuple[str, int], Callable[[], Awaitable[None]]] = {}
         self._bell = asyncio.Event()
         self._moved = asyncio.Event()
@@ -64,9 +68,9 @@ class Recorder:
         """Whether nothing waits and nothing is being written."""
         return not (self._results or self._chores or self._busy)
 
-    def add(self, result: Result) -> None:
-        """One more to record."""
-        self._results.append(result)
+    def add(self, results: Sequence[Result]) -> None:
+        """More to record."""
+        self._results.extend(results)
         self._bell.set()
 
     def chore(self, key: tuple[str, int], work: Callable[[], Awaitable[None]]) -> None:
@@ -133,7 +137,7 @@ class Recorder:
                 return
 
     async def _record(self) -> None:
-        results = list(self._results)[:_BATCH]
+        results = self._results[:_BATCH]
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
@@ -147,8 +151,7 @@ class Recorder:
                 await asyncio.sleep(pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
         self.behind = False
-        for _ in results:
-            self._results.popleft()
+        del self._results[: len(results)]
         self._moved.set()
         self._on_recorded(results)
 
@@ -191,16 +194,19 @@ def first_due(results: Sequence[Result]) -> Instant | None:
 
     A resend stands outside the order, but its success lets a key go on that its failure holds.
     """
-    found = [
-        result.verdict.due_at
-        if result.verdict.state is DeliveryState.PENDING
-        else result.attempt.started_at
-        for result in results
-        if result.verdict is not None
-        and (
-            result.verdict.state is DeliveryState.PENDING
-            or result.claim.order_key is not None
-            or result.claim.trigger is Trigger.MANUAL
-        )
-    ]
-    return min(found, default=None)
+    first: Instant | None = None
+    for result in results:
+        verdict, claim = result.verdict, result.claim
+        if verdict is None or (
+            verdict is DELIVERED and claim.order_key is None and claim.trigger is not _MANUAL
+        ):
+            continue
+        if verdict.state is _PENDING:
+            due_at = verdict.due_at
+        elif claim.order_key is not None or claim.trigger is _MANUAL:
+            due_at = result.attempt.started_at
+        else:
+            continue
+        if first is None or due_at < first:
+            first = due_at
+    return first

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
 from marketbell.clock import Clock
+from marketbell.delivery import reasons
 from marketbell.delivery.exchange import Exchange, Kind, Limits
 from marketbell.delivery.http1 import Client
 from marketbell.delivery.plan import Plan
-from marketbell.dialects.base import AttemptStart, Request
+from marketbell.delivery.route import Route
+from marketbell.delivery.sending import Sending
+from marketbell.delivery.wire import bad_header, request_head
+from marketbell.dialects.base import AttemptStart
 from marketbell.ids import ATTEMPT, new_id
-from marketbell.model import Attempt, Claim, Instant, Millis, Outcome
+from marketbell.model import Attempt, Millis, Outcome
 
-
-class Sent(msgspec.Struct, frozen=True, gc=False):
-    """An attempt that has ended, with what deciding needs beside it."""
-
-    attempt: Attempt
-    retry_after: str | None
-    ended_at: Instant
-    sent_bytes: int
+_ANSWERED: Final = Kind.ANSWERED
+_ACCEPTED: Final = Outcome.ACCEPTED
+_CLOSED: Final = Outcome.CLOSED
 
 
 class SendLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,40 +45,14 @@ class Sender:
 
     def __init__(self, client: Client, clock: Clock, limits: SendLimits) -> None:
         self._client = client
-        self._clock = clock
+        self._speed = clock.speed
         self._limits = limits
         self._by_timeout: dict[Millis, Limits] = {}
 
-    def ends_by(self, plan: Plan, now: Instant) -> Instant:
-        """When an exchange that is begun now has surely ended, on the axis of leases as `now` is."""
-        return now + int((plan.timeout + self._limits.slack_ms) * self._clock.speed)
-
-    def send(
-        self, plan: Plan, claim: Claim, *, fresh: bool, done: Callable[[Sent], None]
-    ) -> Callable[[], None]:
-        """
-        Begin an attempt; `done` is called once, later, from the loop.
-
-        What comes back breaks the exchange off; `done` is called for it all the same.
-        """
-        started_at = self._clock.now()
-        number = claim.attempt_count + 1
-        if plan.target is None:
-            return self._later(plan, claim, started_at, plan.fault, done)
-        try:
-            request = plan.dialect.render(
-                claim.message, plan.endpoint, AttemptStart(started_at, number)
-            )
-        except Exception as error:
-            return self._later(plan, claim, started_at, f"dialect: {error!r}", done)
-
-        def ended(exchange: Exchange) -> None:
-            done(self._sent(plan, claim, request, started_at, exchange))
-
-        flight = self._client.send(
-            plan.target, request, self._exchange_limits(plan.timeout), ended, fresh=fresh
-        )
-        return flight.cancel
+    def route(self, plan: Plan) -> Route:
+        """The way that requests of this plan take."""
+        within = int((plan.timeout + self._limits.slack_ms) * self._speed)
+        return Route(plan, self._exchange_limits(plan.timeout), within)
 
     def _exchange_limits(self, timeout: Millis) -> Limits:
         known = self._by_timeout.get(timeout)
@@ -97,51 +70,72 @@ class Sender:
             )
         return known
 
-    def _sent(
-        self, plan: Plan, claim: Claim, request: Request, started_at: Instant, exchange: Exchange
-    ) -> Sent:
-        reason = exchange.reason
-        if exchange.kind is Kind.ANSWERED:
-            outcome = Outcome.REJECTED
+    def send(self, sending: Sending) -> None:
+        """Begin an attempt; it lands once, later, whatever comes of it."""
+        message, head_of, head = sending.claim.message, sending.route.head_of, None
+        if head_of is not None and not message.headers:
+            sending.body = message.payload
             try:
-                if plan.dialect.accepted(exchange.status):
-                    outcome = Outcome.ACCEPTED
-                else:
-                    reason = f"answered {exchange.status}"
+                head = head_of(message, sending.started_at)
+            except Exception:
+                head = None  # rendering it tells what is wrong
+        if head is None:
+            head = self._rendered(sending)
+        if head is not None:
+            sending.head = head
+            self._client.fly(sending)
+
+    def _rendered(self, sending: Sending) -> bytes | None:
+        """The request's head, made by the dialect anew, and its body; if it cannot be sent it has landed."""
+        plan, claim = sending.plan, sending.claim
+        if plan.target is None:
+            sending.landed(Exchange(Kind.FAILED, plan.fault))
+            return None
+        try:
+            request = plan.dialect.render(
+                claim.message,
+                plan.endpoint,
+                AttemptStart(sending.started_at, claim.attempt_count + 1),
+            )
+        except Exception as error:
+            sending.landed(Exchange(Kind.FAILED, f"dialect: {error!r}"))
+            return None
+        sending.body = request.body
+        head = request_head(plan.target, request.headers, len(request.body))
+        if head is None:
+            reason = reasons.invalid_header(bad_header(request.headers))
+            sending.landed(Exchange(Kind.FAILED, reason))
+        return head
+
+    def attempt(self, sending: Sending) -> Attempt:
+        """What is recorded of one that has landed."""
+        exchange, plan, claim = sending.exchange, sending.plan, sending.claim
+        reason, status, number = exchange.reason, 0, claim.attempt_count + 1
+        outcome = _ACCEPTED
+        if exchange.kind is _ANSWERED:
+            status = exchange.status
+            try:
+                if not plan.dialect.accepted(status):
+                    outcome, reason = Outcome.REJECTED, f"answered {status}"
             except Exception as error:
-                reason = f"dialect: {error!r}"
+                outcome, reason = Outcome.REJECTED, f"dialect: {error!r}"
         elif exchange.kind is Kind.CLOSED:
-            outcome = Outcome.CLOSED
+            outcome, number = _CLOSED, 0  # it is not counted
         else:
             outcome = Outcome.NO_ANSWER
-        attempt = Attempt(
-            public_id=new_id(ATTEMPT, started_at),
+        return Attempt(
+            public_id=new_id(ATTEMPT, sending.started_at),
             message_id=claim.message.id,
             endpoint_id=claim.endpoint_id,
             claim_number=claim.claim_number,
-            number=claim.attempt_count + 1 if outcome.counted else 0,
+            number=number,
             trigger=claim.trigger,
             outcome=outcome,
-            status_code=exchange.status if exchange.kind is Kind.ANSWERED else 0,
+            status_code=status,
             reason=reason,
             response=exchange.body,
             url=plan.endpoint.url,
             address=exchange.address,
-            started_at=started_at,
+            started_at=sending.started_at,
             duration=exchange.duration,
         )
-        return Sent(attempt, exchange.retry_after, self._clock.now(), len(request.body))
-
-    def _later(
-        self,
-        plan: Plan,
-        claim: Claim,
-        started_at: Instant,
-        reason: str,
-        done: Callable[[Sent], None],
-    ) -> Callable[[], None]:
-        exchange = Exchange(Kind.FAILED, reason)
-        sent = self._sent(plan, claim, Request((), b""), started_at, exchange)
-        timer = self._clock.call_at(started_at, lambda: done(sent))
-        del timer  # it is due at once; what is begun is not taken back
-        return lambda: None

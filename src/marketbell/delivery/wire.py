@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from marketbell.delivery.netguard import Target
+from marketbell.dialects.base import Form
+from marketbell.model import Instant, Message
+
+HeadOf: TypeAlias = Callable[[Message, Instant], "bytes | None"]
+"""The head of the request that is made of a message at an instant, as `request_head` gives it."""
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS: Final = frozenset(
@@ -68,6 +74,41 @@ def request_head(target: Target, headers: tuple[tuple[str, str], ...], length: i
         return text.encode("latin-1")
     except UnicodeEncodeError:
         return None
+
+
+def heads_of(target: Target, form: Form) -> HeadOf | None:
+    """
+    What writes the heads of all requests of one form; None if its names or fixed values cannot be sent.
+
+    They are the bytes of `request_head`. All but the values that differ is written here, once.
+    """
+    if not all(may_send(name, value or "") for name, value in form.headers):
+        return None
+    lines = "".join(
+        f"{_as_it_is(name)}: {'%s' if value is None else _as_it_is(value)}\r\n"
+        for name, value in form.headers
+    )
+    pattern = (
+        f"POST {_as_it_is(target.target)} HTTP/1.1\r\nHost: {_as_it_is(target.host_header)}\r\n"
+        f"{lines}Content-Length: %d\r\n\r\n"
+    )
+    breaks, fill = pattern.count("\n"), form.fill
+
+    def head_of(message: Message, at: Instant) -> bytes | None:
+        text = pattern % (*fill(message, at), len(message.payload))
+        # A break that a value brought shows in their number.
+        if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+            return None
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError:
+            return None
+
+    return head_of
+
+
+def _as_it_is(text: str) -> str:
+    return text.replace("%", "%%")
 
 
 def bad_header(headers: tuple[tuple[str, str], ...]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -79,3 +80,25 @@ class Dialect(Protocol):
 
     def accepted(self, status: int) -> bool:
         """Whether this HTTP status means that the receiver has the message."""
+
+
+class Form(msgspec.Struct, frozen=True):
+    """The requests to one endpoint as far as they are alike: the payload as it is, under these headers."""
+
+    headers: tuple[tuple[str, str | None], ...]
+    """As in Request; None where every attempt has a value of its own."""
+    fill: Callable[[Message, Instant], tuple[str, ...]]
+    """Those values, in their order, for an attempt at that instant; pure as `render` is."""
+
+
+@runtime_checkable
+class Formed(Protocol):
+    """
+    What a dialect may offer besides, so that most of its requests are not rendered from nothing.
+
+    Of every message that has no headers of its own the request must be what `render` makes, to
+    the byte; only dialects that send payloads as they are can promise that.
+    """
+
+    def request_form(self, endpoint: Endpoint) -> Form:
+        """What requests to this revision of the endpoint have in common; asked for once, before the first."""

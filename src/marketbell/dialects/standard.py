@@ -6,9 +6,9 @@ from typing import Final
 
 from marketbell import signing
 from marketbell.dialects import headers
-from marketbell.dialects.base import AttemptStart, Request, Schedule, Signal
+from marketbell.dialects.base import AttemptStart, Form, Request, Schedule, Signal
 from marketbell.dialects.catalogue import Catalogue
-from marketbell.model import Endpoint, Message
+from marketbell.model import Endpoint, Instant, Message
 
 _SECOND: Final = 1000
 _MINUTE: Final = 60 * _SECOND
@@ -30,11 +30,12 @@ SCHEDULE: Final = Schedule(
 
 EVERY_SIGNAL: Final = frozenset(Signal)
 
-_RESERVED: Final = headers.RESERVED | {
+_SIGNED: Final = tuple(
     f"{prefix}-{name}"
     for prefix in ("svix", "webhook")
     for name in ("id", "timestamp", "signature")
-}
+)
+_RESERVED: Final = headers.RESERVED | set(_SIGNED)
 
 
 class Standard:
@@ -80,6 +81,29 @@ class Standard:
             ),
             message.payload,
         )
+
+    def request_form(self, endpoint: Endpoint) -> Form:
+        """See Formed: all but the six headers of the signature is the same each time."""
+        own = headers.with_own((), endpoint, names=_RESERVED)
+        signers = [(key.expires_at, signing.signer(key)) for key in endpoint.secrets]
+        lasting = [each for expires_at, each in signers if expires_at is None]
+        only = lasting[0] if len(lasting) == len(signers) == 1 else None
+
+        def fill(message: Message, at: Instant) -> tuple[str, ...]:
+            public_id, seconds, payload = message.public_id, at // 1000, message.payload
+            if only is not None:
+                signature = only(public_id, seconds, payload)
+            else:
+                signature = " ".join([
+                    each(public_id, seconds, payload)
+                    for expires_at, each in signers
+                    if expires_at is None or expires_at > at
+                ])  # fmt: skip
+            timestamp = str(seconds)
+            return (public_id, timestamp, signature, public_id, timestamp, signature)
+
+        signed = tuple((name, None) for name in _SIGNED)
+        return Form((*headers.JSON, *signed, *own), fill)
 
     def accepted(self, status: int) -> bool:
         """Any 2xx."""

@@ -90,13 +90,15 @@ class Marks:
         """Keep marks, each with the instant of its request; its body's digest is the mark's own."""
         rows: list[Row] = []
         index: list[Row] = []
+        sequence = self._sequence
         for idempotency, at, (_body, message_id, answer) in made:
-            bucket = buckets(idempotency.auto, at)[0]
-            self._sequence += 1
-            self._live.add(bucket)
+            place = bucket(idempotency.auto, at)
+            sequence += 1
+            self._live.add(place)
             key = idempotency.key
-            rows.append((bucket, self._sequence, key, idempotency.body, message_id, answer))
-            index.append((bucket, key, self._sequence))
+            rows.append((place, sequence, key, idempotency.body, message_id, answer))
+            index.append((place, key, sequence))
+        self._sequence = sequence
         transaction.change_many(_SQL["idempotency_insert"], rows)
         transaction.change_many(_SQL["mark_insert"], index)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -16,10 +16,10 @@ from marketbell.errors import (
     TakenError,
 )
 from marketbell.model import NEVER, Claim, Instant, Message, Millis, Trigger
-from marketbell.store.base import Idempotency, OutboxKey, Publication, Published
+from marketbell.store.base import Birth, Idempotency, OutboxKey, Publication, Published
 from marketbell.store.keys import Keys
 from marketbell.store.marks import Mark, used_with_another_body
-from marketbell.store.rows import encode_headers, encode_names, keys_of, message_of
+from marketbell.store.rows import encode_headers, encode_keys, encode_names, keys_of, message_of
 from marketbell.store.statements import statements
 from marketbell.store.tally import BORN
 from marketbell.store.transaction import Row, Transaction
@@ -28,9 +28,6 @@ _SQL = statements("queue")
 _OUTBOX = statements("outbox")
 
 _SCHEDULED: Final = Trigger.SCHEDULED.value
-_ENDPOINT: Final = 1
-_BORN_AT: Final = 5
-"""Columns of a delivery's row."""
 
 
 class PublishWork:
@@ -75,9 +72,12 @@ class Publisher:
     def keep(self, transaction: Transaction, works: Sequence[PublishWork]) -> None:
         """Run every publication of `works`; their verdicts are put into the works."""
         keeping = _Keeping(transaction, self.keys, self._payload_retention)
-        keeping.look_up([p for work in works for p in work.publications])
+        publications = [p for work in works for p in work.publications]
+        keeping.look_up(publications)
+        keeping.look_up_revisions(publications)
+        judge = keeping.judge
         for work in works:
-            work.verdicts = [keeping.judge(publication) for publication in work.publications]
+            work.verdicts = [judge(publication) for publication in work.publications]
         keeping.write()
 
     def keep_together(
@@ -93,6 +93,7 @@ class Publisher:
         been written, provided that `before` writes nothing when it raises.
         """
         keeping = _Keeping(transaction, self.keys, self._payload_retention)
+        keeping.look_up_revisions(publications)
         kept: list[Published] = []
         for publication in publications:
             verdict = keeping.judge(publication)
@@ -121,6 +122,7 @@ class _Keeping:
         self._expiries: list[Row] = []
         self._aimed: list[Row] = []
         self._deliveries: list[Row] = []
+        self._born: list[tuple[int, Instant]] = []
         self._made: list[tuple[Idempotency, Instant, Mark]] = []
         self._lanes: dict[int, int] = {}
         self._taken: set[Row] = set()
@@ -135,43 +137,51 @@ class _Keeping:
         keys = [publication.outbox for publication in publications if publication.outbox]
         if keys:
             self._taken.update(self._transaction.rows(_OUTBOX["outbox_take"], keys_of(keys)))
-        for auto in (True, False):
-            asked = [
-                (publication.idempotency.key, publication.message.created_at)
-                for publication in publications
-                if publication.idempotency is not None and publication.idempotency.auto is auto
-            ]
+        made_by_sdk: list[bytes] = []
+        named: list[bytes] = []
+        now = 0
+        for publication in publications:
+            mark = publication.idempotency
+            if mark is not None:
+                (made_by_sdk if mark.auto else named).append(mark.key)
+                now = max(now, publication.message.created_at)
+        transaction = self._transaction
+        for auto, asked in ((True, made_by_sdk), (False, named)):
             if asked:
-                now = max(at for _key, at in asked)
-                found = self._transaction.marks.find(
-                    self._transaction, [key for key, _at in asked], auto, now
-                )
-                self._marks.update({key: (mark[0], mark[1]) for key, mark in found.items()})
+                found = transaction.marks.find(transaction, asked, auto, now)
+                for key, (body, message_id, _answer) in found.items():
+                    self._marks[key] = (body, message_id)
+
+    def look_up_revisions(self, publications: Sequence[Publication]) -> None:
+        """Find the present revision of each application, in one query."""
+        application_ids = {publication.message.application_id for publication in publications}
+        found: Any = self._transaction.rows(
+            _SQL["application_revisions"], {"application_ids": encode_keys(application_ids)}
+        )
+        self._revisions = dict(found)
 
     def judge(self, publication: Publication) -> Published | MarketbellError:
         """What becomes of one publication; what is to be written is put by."""
-        message = publication.message
-        outbox = publication.outbox
+        mark, outbox = publication.idempotency, publication.outbox
         if outbox is not None and outbox not in self._taken:
             return TakenError("Another node has this row of the outbox.")
-        mark = publication.idempotency
-        if mark is not None:
-            repeated = self._repeated(mark)
-            if repeated is not None:
-                return repeated
-        refused = self._refused(publication)
+        if mark is not None and mark.key in self._marks:
+            return self._repeated(mark)
+        message = publication.message
+        refused = self._refused(message, publication.revision)
         if refused is not None:
             return refused
-        kept = msgspec.structs.replace(message, id=self._next_key(message.created_at))
+        created_at = message.created_at
+        message_id = self._next_key(created_at)
+        kept = msgspec.structs.replace(message, id=message_id)
         if mark is not None:
-            self._marks[mark.key] = (mark.body, kept.id)
-            self._kept[kept.id] = kept
-            self._made.append((mark, message.created_at, (mark.body, kept.id, None)))
-        if message.event_id is not None:
-            self._event_ids.add((message.application_id, message.event_id))
+            self._marks[mark.key] = (mark.body, message_id)
+            self._kept[message_id] = kept
+            self._made.append((mark, created_at, (mark.body, message_id, None)))
+        expires_at = kept.payload_expires_at
         self._messages.append(
             (
-                kept.id,
+                message_id,
                 kept.public_id,
                 kept.application_id,
                 kept.event_type,
@@ -179,21 +189,21 @@ class _Keeping:
                 encode_names(kept.channels) if kept.channels else None,
                 encode_names(kept.tags) if kept.tags else None,
                 kept.occurred_at,
-                kept.created_at,
-                kept.payload_expires_at,
+                created_at,
+                expires_at,
                 kept.deliver_at,
                 encode_headers(kept.headers) if kept.headers else None,
             )
         )
-        self._payloads.append((kept.id, kept.payload))
+        self._payloads.append((message_id, kept.payload))
         if publication.aimed:
-            self._aimed.append((kept.id,))
-        if kept.payload_expires_at != kept.created_at + self._payload_retention:
-            self._expiries.append((kept.payload_expires_at, kept.id))
+            self._aimed.append((message_id,))
+        if expires_at != created_at + self._payload_retention:
+            self._expiries.append((expires_at, message_id))
         if outbox is not None:
             self._taken.discard(outbox)
             self._relayed.append(outbox)
-        return Published(message=kept, claims=tuple(self._bear(publication, kept)))
+        return Published(message=kept, claims=self._bear(publication.births, kept))
 
     def write(self) -> None:
         """Write all that was put by."""
@@ -206,8 +216,7 @@ class _Keeping:
             transaction.change_many(_SQL["payload_expiry_insert"], self._expiries)
         if self._deliveries:
             transaction.change_many(_SQL["delivery_insert"], self._deliveries)
-            born = [(row[_ENDPOINT], row[_BORN_AT]) for row in self._deliveries]
-            transaction.tally.add_each(cast("list[tuple[int, Instant]]", born), BORN)
+            transaction.tally.add_each(self._born, BORN)
         if self._made:
             transaction.marks.put(transaction, self._made)
         if self._relayed:
@@ -215,11 +224,8 @@ class _Keeping:
         for endpoint_id, due_at in sorted(self._lanes.items()):
             transaction.change(_SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at})
 
-    def _repeated(self, mark: Idempotency) -> Published | MarketbellError | None:
-        before = self._marks.get(mark.key)
-        if before is None:
-            return None
-        body, message_id = before
+    def _repeated(self, mark: Idempotency) -> Published | MarketbellError:
+        body, message_id = self._marks[mark.key]
         if body != mark.body:
             return used_with_another_body()
         if message_id is None:
@@ -232,64 +238,65 @@ class _Keeping:
             message = message_of(row)
         return Published(message=message, repeated=True)
 
-    def _refused(self, publication: Publication) -> MarketbellError | None:
-        message = publication.message
-        application_id = message.application_id
-        if application_id not in self._revisions:
-            row = self._transaction.row(
-                _SQL["application_revision"], {"application_id": application_id}
-            )
-            self._revisions[application_id] = row[0] if row else None  # type: ignore[assignment]
-        revision = self._revisions[application_id]
-        if revision is None:
-            return NotFoundError("There is no such application.")
-        if revision != publication.revision:
+    def _refused(self, message: Message, matched_at: int) -> MarketbellError | None:
+        application_id, event_id = message.application_id, message.event_id
+        revision = self._revisions.get(application_id)
+        if revision != matched_at:
+            if revision is None:
+                return NotFoundError("There is no such application.")
             return StaleError("The application has changed.")
-        event_id = message.event_id
         if event_id is None:
             return None
         if (application_id, event_id) in self._event_ids or self._transaction.row(
             _SQL["event_id_taken"], {"application_id": application_id, "event_id": event_id}
         ):
             return ConflictError(f"A message with the eventId {event_id!r} exists already.")
+        self._event_ids.add((application_id, event_id))
         return None
 
-    def _bear(self, publication: Publication, message: Message) -> Iterator[Claim]:
-        born_at = message.created_at
-        for birth in publication.births:
-            due_at = birth.due_at
-            state, claim_number = "pending", 0
-            if birth.lease_until:
+    def _bear(self, births: Sequence[Birth], message: Message) -> tuple[Claim, ...]:
+        """Put the deliveries of a message by; the claims of those that are born claimed."""
+        claims: list[Claim] = []
+        message_id, born_at = message.id, message.created_at
+        for birth in births:
+            endpoint_id, due_at = birth.endpoint_id, birth.due_at
+            lease_until, order_key = birth.lease_until, birth.order_key
+            state, claim_number, place = "pending", 0, message_id
+            if lease_until:
                 state, claim_number = "sending", 1
-                yield Claim(
-                    message=message,
-                    endpoint_id=birth.endpoint_id,
-                    endpoint_revision=0,
-                    claim_number=1,
-                    attempt_count=0,
-                    born_at=born_at,
-                    due_at=due_at,
-                    lease_until=birth.lease_until,
+                claims.append(
+                    Claim(
+                        message=message,
+                        endpoint_id=endpoint_id,
+                        endpoint_revision=0,
+                        claim_number=1,
+                        attempt_count=0,
+                        born_at=born_at,
+                        due_at=due_at,
+                        lease_until=lease_until,
+                    )
                 )
-            elif birth.order_key is not None and self._blocked(birth.endpoint_id, birth.order_key):
+            elif order_key is not None and self._blocked(endpoint_id, order_key):
                 due_at += NEVER
             else:
-                first = self._lanes.get(birth.endpoint_id)
-                if first is None or due_at < first:
-                    self._lanes[birth.endpoint_id] = due_at
+                self._lanes[endpoint_id] = min(due_at, self._lanes.get(endpoint_id, due_at))
+            if order_key is not None:
+                place = self._transaction.place(message_id)
             self._deliveries.append(
                 (
-                    message.id,
-                    birth.endpoint_id,
+                    message_id,
+                    endpoint_id,
                     state,
-                    birth.lease_until or due_at,
+                    lease_until or due_at,
                     claim_number,
                     born_at,
                     _SCHEDULED,
-                    birth.order_key,
-                    message.id if birth.order_key is None else self._transaction.place(message.id),
+                    order_key,
+                    place,
                 )
             )
+            self._born.append((endpoint_id, born_at))
+        return tuple(claims)
 
     def _blocked(self, endpoint_id: int, order_key: bytes) -> bool:
         pair = (endpoint_id, order_key)

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from marketbell.model import NEVER, DeliveryState, Instant, Outcome, Trigger
+from marketbell.model import NEVER, Attempt, DeliveryState, Instant, Outcome, Trigger
 from marketbell.store.base import Result
 from marketbell.store.operational_plane import ANNOUNCED_AFTER
 from marketbell.store.statements import statements
-from marketbell.store.tally import ACCEPTED, BORN, DELIVERED, ENDED, FAILED, REFUSED, Tally
+from marketbell.store.tally import ACCEPTED, BORN, DELIVERED, ENDED, FAILED, REFUSED
 from marketbell.store.telling import may_tell, tell_exhausted, tell_failing, tell_recovered
 from marketbell.store.transaction import Row, Transaction
 
@@ -52,37 +52,37 @@ class RecordWork:
 def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
     """Record every result of `works`, as `Queue.record` promises it."""
     results = _keep([result for work in works for result in work.results], transaction)
+    accepted: list[tuple[int, Instant]] = []
+    refused: list[tuple[int, Instant]] = []
     delivered: dict[tuple[int, int], Result] = {}
     again: list[Row] = []
-    lanes: dict[int, Instant] = {}
     holds: dict[int, Instant] = {}
     special: list[Result] = []
-    _count(transaction.tally, results)
     for result in results:
-        verdict = result.verdict
+        attempt, verdict = result.attempt, result.verdict
+        message_id, endpoint_id = attempt.message_id, attempt.endpoint_id
+        if attempt.outcome is _ACCEPTED:
+            accepted.append((endpoint_id, attempt.started_at))
+        elif attempt.outcome.counted:
+            refused.append((endpoint_id, attempt.started_at))
         if verdict is None:
             continue
-        claim = result.claim
-        message_id, endpoint_id = claim.message.id, claim.endpoint_id
-        state = verdict.state
-        if state is _DELIVERED:
+        if verdict.state is _DELIVERED:
             delivered[message_id, endpoint_id] = result
-        elif state is _PENDING:
-            again.append((verdict.due_at, message_id, endpoint_id, claim.claim_number))
+        elif verdict.state is _PENDING:
+            again.append((verdict.due_at, message_id, endpoint_id, result.claim.claim_number))
         if verdict.hold_until:
             holds[endpoint_id] = max(holds.get(endpoint_id, 0), verdict.hold_until)
         if is_special(result):
             special.append(result)
+    transaction.tally.add_each(accepted, ACCEPTED)
+    transaction.tally.add_each(refused, REFUSED)
     if delivered:
         _deliver(transaction, delivered)
     if again:
-        waiting: Any = transaction.rows_many(_SQL["delivery_again"], again)
-        for endpoint_id, due_at in waiting:
-            lanes[endpoint_id] = min(lanes.get(endpoint_id, NEVER), due_at)
+        _wait(transaction, again)
     if special:
         follow_up(transaction, special)
-    for endpoint_id, due_at in sorted(lanes.items()):
-        transaction.change(_SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at})
     for endpoint_id, until in sorted(holds.items()):
         transaction.change(_SQL["lane_hold"], {"endpoint_id": endpoint_id, "until": until})
 
@@ -90,7 +90,7 @@ def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
 def _keep(results: list[Result], transaction: Transaction) -> list[Result]:
     """Keep the attempts; the results among them that were not recorded before."""
     last: Any = transaction.row(_SQL["attempt_last"])
-    rows = [_attempt_row(result) for result in results]
+    rows = [_attempt_row(result.attempt) for result in results]
     if transaction.change_many(_SQL["attempt_insert"], rows) == len(results):
         return results
     fresh: dict[str, Result] = {}
@@ -104,9 +104,11 @@ def _keep(results: list[Result], transaction: Transaction) -> list[Result]:
 
 def _deliver(transaction: Transaction, of: Mapping[tuple[int, int], Result]) -> None:
     """End what was delivered, and count those that had not ended before."""
-    ended: Any = transaction.rows_many(_SQL["delivery_delivered"], of)
-    finished, accepted = [], []
-    for message_id, endpoint_id, attempt_count, claim_number in ended:
+    unfinished: Any = transaction.rows_many(_SQL["delivery_unfinished"], of)
+    transaction.change_many(_SQL["delivery_delivered"], of)
+    finished: list[Row] = []
+    accepted: list[tuple[int, Instant]] = []
+    for message_id, endpoint_id, attempt_count, claim_number in unfinished:
         result = of[message_id, endpoint_id]
         finished.append((message_id, endpoint_id, attempt_count + 1, claim_number, _end(result)))
         accepted.append((endpoint_id, result.claim.message.created_at))
@@ -114,17 +116,14 @@ def _deliver(transaction: Transaction, of: Mapping[tuple[int, int], Result]) -> 
     transaction.change_many(_SQL["finished_delivered"], finished)
 
 
-def _count(tally: Tally, results: Sequence[Result]) -> None:
-    attempts = [result.attempt for result in results]
-    accepted = [(one.endpoint_id, one.started_at) for one in attempts if one.outcome is _ACCEPTED]
-    tally.add_each(accepted, ACCEPTED)
-    if len(accepted) < len(attempts):
-        refused = [
-            (one.endpoint_id, one.started_at)
-            for one in attempts
-            if one.outcome is not _ACCEPTED and one.outcome.counted
-        ]
-        tally.add_each(refused, REFUSED)
+def _wait(transaction: Transaction, again: Iterable[Row]) -> None:
+    """Let these be due again, and their lanes with them."""
+    waiting: Any = transaction.rows_many(_SQL["delivery_again"], again)
+    lanes: dict[int, Instant] = {}
+    for endpoint_id, due_at in waiting:
+        lanes[endpoint_id] = min(lanes.get(endpoint_id, NEVER), due_at)
+    for endpoint_id, due_at in sorted(lanes.items()):
+        transaction.change(_SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at})
 
 
 def finish(
@@ -279,8 +278,7 @@ def _end(result: Result) -> Instant:
     return result.attempt.started_at + result.attempt.duration
 
 
-def _attempt_row(result: Result) -> Row:
-    attempt = result.attempt
+def _attempt_row(attempt: Attempt) -> Row:
     return (
         attempt.public_id,
         attempt.message_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -27,6 +27,11 @@ def decode_names(text: str | None) -> tuple[str, ...]:
 def encode_headers(headers: tuple[tuple[str, str], ...]) -> str | None:
     """Headers as a JSON list of pairs; None for none."""
     return _ENCODE.encode(headers).decode() if headers else None
+
+
+def encode_keys(keys: Collection[int]) -> str:
+    """Integer keys as a JSON list."""
+    return _ENCODE.encode(keys).decode()
 
 
 def keys_of(keys: Sequence[tuple[int, int]]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 import apsw
 
@@ -30,6 +30,14 @@ from marketbell.store.transaction import Row, Transaction, Values
 T = TypeVar("T")
 
 _SQL = statements("queue")
+
+_STATEMENTS: Final = 600
+"""
+Prepared statements that the writing connection keeps.
+
+APSW counts each row of an `executemany` as one more use, and forgets what is older than so many
+uses: with its 100 every commit of 15 messages or more had to parse all its statements again.
+"""
 
 
 class SqliteOptions(StoreOptions, frozen=True, kw_only=True):
@@ -128,7 +136,7 @@ def open_writer(options: SqliteOptions) -> apsw.Connection:
     Raises SchemaError for a file that is not ours, which is left as it is, and UnavailableError.
     """
     try:
-        connection = apsw.Connection(str(options.path))
+        connection = apsw.Connection(str(options.path), statementcachesize=_STATEMENTS)
         keep_plans(connection)
         connection.set_busy_timeout(options.busy_ms)
         check(connection)

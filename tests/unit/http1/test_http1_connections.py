@@ -131,7 +131,7 @@ async def test_a_connection_closed_while_it_was_idle_is_seen_before_reuse(
     async with TestReceiver([Answer(then=then), OK]) as receiver:
         await post(receiver.url)
         await receiver.wait_until(lambda: receiver.open == 0)
-        clock.advance(20)
+        clock.advance(60)
         exchange = await post(receiver.url)
     assert (exchange.kind, exchange.reused) == (Kind.ANSWERED, False)
 
@@ -151,7 +151,7 @@ async def test_the_end_of_a_connection_is_looked_for_in_the_socket_itself(
         await first
         assert client.idle == 1
         peer.close()
-        clock.advance(20)
+        clock.advance(60)
         second: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
         begin(client, url, second.set_result)
         peer, _ = await asyncio.to_thread(server.accept)

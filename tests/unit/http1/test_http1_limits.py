@@ -78,7 +78,7 @@ async def test_a_receiver_that_does_not_read_is_given_up_and_costs_no_copy_of_th
         sending = asyncio.create_task(post(receiver.url, b"x" * 50_000_000, total_s=1.5))
         await receiver.wait_for(1)
         (connection,) = client._open
-        transport = connection._transport
+        transport = connection.transport
         assert transport is not None
         assert 0 < transport.get_write_buffer_size() < 300_000
         exchange = await sending

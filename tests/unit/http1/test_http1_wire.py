@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from marketbell.delivery import reasons
 from marketbell.delivery.connection import Connection
 from marketbell.delivery.exchange import Exchange, Limits
-from marketbell.delivery.flight import Flight
+from marketbell.delivery.flight import Flight, Way
 from marketbell.delivery.http1 import Client
 from marketbell.delivery.netguard import Target
 from marketbell.delivery.wire import bad_header, may_send, request_head
@@ -175,13 +175,23 @@ class Told:
         del connection
 
 
+class Single(Flight):
+    """A flight of which only what its connection tells is looked at."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(Way(TARGET, limits), 5.0)
+
+    def landed(self, exchange: Exchange) -> None:
+        """It is told to the connection's owner."""
+
+
 def read(pieces: list[bytes], limits: Limits) -> tuple[list[Exchange], int]:
     """What a connection makes of an answer that comes in these pieces and then ends."""
     told = Told()
     connection = Connection(told, ("shop.example", "8.8.8.8", 443, False))
     pipe = Pipe()
     connection.connection_made(pipe)
-    flight = Flight(TARGET, limits, told.exchanges.append, lambda *_: None, 5.0)
+    flight = Single(limits)
     connection.begin(flight, 5.0)
     for piece in pieces:
         connection.data_received(piece)
@@ -227,7 +237,7 @@ def test_a_connection_is_kept_only_if_the_whole_request_has_left(buffered: int) 
     connection = Connection(told, ("shop.example", "8.8.8.8", 443, False))
     connection.connection_made(pipe)
     pipe.buffered = buffered
-    flight = Flight(TARGET, Limits(), told.exchanges.append, lambda *_: None, 5.0)
+    flight = Single(Limits())
     connection.begin(flight, 5.0)
     connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     assert [exchange.status for exchange in told.exchanges] == [200]
@@ -239,7 +249,7 @@ def test_an_answer_that_has_begun_is_waited_for_to_its_end_while_the_body_still_
     connection = Connection(told, ("shop.example", "8.8.8.8", 443, False))
     connection.connection_made(pipe)
     pipe.pauses = connection
-    flight = Flight(TARGET, Limits(), told.exchanges.append, lambda *_: None, 5.0)
+    flight = Single(Limits())
     flight.body = b"x" * 100_000
     connection.begin(flight, 5.0)
     assert (pipe.written, flight.late) == (0, reasons.SEND_TIMED_OUT)  # the head alone

@@ -31,6 +31,14 @@ select a.revision + coalesce(
   (select t.revision from event_type_revision t where t.organization = a.organization), 0)
 from application a where a.id = :application_id and a.deleted_at is null;
 
+-- name: application_revisions
+-- The same of several applications, given as a JSON list of their keys; null for one that is gone.
+select k::bigint, (
+  select a.revision + coalesce(
+    (select t.revision from event_type_revision t where t.organization = a.organization), 0)
+  from application a where a.id = k::bigint and a.deleted_at is null)
+from jsonb_array_elements_text(:application_ids::text::jsonb) as k;
+
 -- name: event_id_taken
 -- Whether the application has a message with this eventId.
 select 1 from message_event_id where application_id = :application_id and event_id = :event_id;

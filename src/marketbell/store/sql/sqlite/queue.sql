@@ -10,6 +10,14 @@ select a.revision + coalesce(
   (select t.revision from event_type_revision t where t.organization = a.organization), 0)
 from application a where a.id = :application_id and a.deleted_at is null;
 
+-- name: application_revisions
+-- The same of several applications, given as a JSON list of their keys; null for one that is gone.
+select j.value, (
+  select a.revision + coalesce(
+    (select t.revision from event_type_revision t where t.organization = a.organization), 0)
+  from application a where a.id = j.value and a.deleted_at is null)
+from json_each(:application_ids) as j;
+
 -- name: mark_table
 -- The index over the keys of marks; it lives as long as the writing connection.
 create temp table mark (
@@ -177,10 +185,14 @@ insert into attempt (public_id, message_id, endpoint_id, claim_number, number, t
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (public_id) do nothing;
 
+-- name: delivery_unfinished
+-- What has become of a delivery so far; RETURNING would make a temporary table for each row.
+select message_id, endpoint_id, attempt_count, claim_number from delivery
+where message_id = ? and endpoint_id = ?;
+
 -- name: delivery_delivered
 -- Success is absorbing: whichever claim brought it, the delivery leaves the queue.
-delete from delivery where message_id = ? and endpoint_id = ?
-returning message_id, endpoint_id, attempt_count, claim_number;
+delete from delivery where message_id = ? and endpoint_id = ?;
 
 -- name: delivery_failed
 -- The last failure, if it is the latest claim's.

@@ -204,7 +204,8 @@ create index attempt_endpoint on attempt (endpoint_id, id);
 create table finished_delivery (
   message_id integer not null,
   endpoint_id integer not null,
-  state text not null check (state in ('delivered', 'failed', 'cancelled')),
+  -- Not as a list: SQLite would make a table of three values for each row that it checks.
+  state text not null check (state = 'delivered' or state = 'failed' or state = 'cancelled'),
   attempt_count integer not null,
   claim_number integer not null,
   finished_at integer not null,
