@@ -195,9 +195,12 @@ async def test_another_node_goes_on_at_once_with_what_a_stopped_one_leaves(
         its = int((await leaver.metrics(http))["marketbell_in_flight"])
         assert 0 < its < ENDPOINTS
         leaver.terminate()
-        # What nothing of it is under way for is the other's by now.
+        # What nothing of it is under way for is the other's by now; two endpoints may share a slot.
         await nodes.until(
-            http, "marketbell_slots_owned", lambda owned: owned[-1] == SLOTS - its, limit_s=HALF_S
+            http,
+            "marketbell_slots_owned",
+            lambda owned: SLOTS - its <= owned[-1] < SLOTS,
+            limit_s=HALF_S,
         )
         assert len(gate.came) == ENDPOINTS
         begun = time.monotonic()

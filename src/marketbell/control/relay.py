@@ -203,10 +203,6 @@ class Relay:
             verdicts = await self._publisher.publish_batch(
                 organization, application, drafts, [None] * len(drafts)
             )
-        except RefusedError as fault:
-            if len(rows) > 1:  # one of them is to blame
-                return sum([await self._publish(group, [one]) for one in rows])
-            verdicts = [InvalidError(("body",), fault.detail)]
         except MarketbellError as fault:  # such as that there is no such application
             verdicts = [fault] * len(rows)
         except Exception as fault:
@@ -217,6 +213,9 @@ class Relay:
         for (row, _), verdict in zip(rows, verdicts, strict=True):
             if isinstance(verdict, Published):
                 dealt += 1
+            elif isinstance(verdict, RefusedError):
+                blamed = InvalidError(("body",), verdict.detail)
+                refused.append(_rejection(row.key, organization, blamed))
             elif isinstance(verdict, StoreError):
                 waits = verdict
             elif not isinstance(verdict, TakenError):

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import httptools
 
 from marketbell.delivery import reasons
 from marketbell.delivery.exchange import Exchange, Kind, Limits
-from marketbell.delivery.flight import Flight, Key
+from marketbell.delivery.flight import Flight, Key, Owner
 from marketbell.delivery.wire import answer_header, ends_with_connection, keep_alive_s
 
 _ANSWERED: Final = Kind.ANSWERED
@@ -26,26 +26,9 @@ _INTERIMS: Final = 8
 """How many 1xx answers may come before the answer."""
 _FRAMING: Final = 16_384
 """What chunk sizes, extensions and trailers may cost on top of twice the kept body."""
+_SAID: Final = 1_024
+"""The longest answer that is remembered."""
 _VERSIONS: Final = frozenset(("1.1", "1.0"))
-
-
-class Owner(Protocol):
-    """Whom a connection tells what became of its exchange and of itself."""
-
-    def now(self) -> float:
-        """Real seconds on the clock's monotonic axis."""
-
-    def finish(self, flight: Flight, exchange: Exchange) -> None:
-        """The exchange is over."""
-
-    def keep(self, connection: Connection, now: float) -> None:
-        """The connection is free again and may be used for another exchange."""
-
-    def opened(self, connection: Connection) -> None:
-        """The connection stands, over TLS after the handshake."""
-
-    def lost(self, connection: Connection) -> None:
-        """The connection is gone."""
 
 
 class Connection(asyncio.Protocol):
@@ -53,8 +36,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_chunks", "_complete", "_counted", "_fault", "_head", "_head_done", "_interims", "_keep",
-        "_kept", "_now", "_owner", "_parser", "_paused", "_read", "_rest", "_status", "_surplus",
-        "_truncated", "_whole", "address", "fileno", "flight", "idle_since", "idle_until", "key",
+        "_kept", "_now", "_owner", "_parser", "_paused", "_read", "_rest", "_said", "_said_body",
+        "_status", "_surplus", "_truncated", "_whole", "address", "fileno", "flight", "idle_since", "idle_until", "key",
         "look", "on_body", "on_message_begin", "server_idle_s", "transport", "uses",
     )  # fmt: skip
 
@@ -93,6 +76,10 @@ class Connection(asyncio.Protocol):
         """How many of them `_bound` has looked at, and their bytes."""
         self._whole: list[bool] = []
         """Holds something from the end of a whole answer until another one begins."""
+        self._said = b""
+        """The last answer, if it was a short success that came whole; a busy receiver repeats it to the byte."""
+        self._said_body = (0, b"")
+        """Its status and its body."""
         # Lists can do what is to be done at these two, and the parser calls them for half as much.
         self.on_body = self._chunks.append
         self.on_message_begin = self._whole.clear
@@ -232,6 +219,11 @@ class Connection(asyncio.Protocol):
         now = self._now()
         if not self._read:
             flight.first_byte = int((now - flight.started) * 1000)
+            if data == self._said:  # so it says the same, and the parser stands where it stood
+                self._status, body = self._said_body
+                self._chunks.append(body)
+                self._end(_ANSWERED, "", now)
+                return
         if not self._head_done:
             self._head = self._head + data if self._head else data
         try:
@@ -251,9 +243,15 @@ class Connection(asyncio.Protocol):
         if self._fault:
             self.drop(self._fault)
         elif self._complete or self._truncated:
+            self._remember(data)
             self._end(_ANSWERED, "", now)
         else:
             flight.phase(flight.end, reasons.READ_TIMED_OUT)
+
+    def _remember(self, data: bytes) -> None:
+        if self._read == len(data) <= _SAID and 200 <= self._status < 300 and not self._surplus:
+            self._said = data
+            self._said_body = (self._status, b"".join(self._chunks))
 
     def _bound(self, limits: Limits) -> None:
         """Look at the limits, once so much has come that one of them may be passed."""

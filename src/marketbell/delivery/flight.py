@@ -5,12 +5,15 @@ from __future__ import annotations
 import abc
 import asyncio
 import math
-from typing import Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from marketbell.delivery import reasons
 from marketbell.delivery.exchange import Exchange, Limits
 from marketbell.delivery.netguard import Target
 from marketbell.model import Millis
+
+if TYPE_CHECKING:
+    from marketbell.delivery.connection import Connection
 
 Key: TypeAlias = tuple[str, str, int, bool]
 """What a kept connection may be used for again: host, checked address, port, TLS."""
@@ -82,3 +85,22 @@ class Flight(abc.ABC):
         """Give it up: it has landed when this returns, unless it was never sent."""
         if self.tower is not None:
             self.tower.give_up(self, reasons.CANCELLED)
+
+
+class Owner(Protocol):
+    """Whom a connection tells what became of its exchange and of itself."""
+
+    def now(self) -> float:
+        """Real seconds on the clock's monotonic axis."""
+
+    def finish(self, flight: Flight, exchange: Exchange) -> None:
+        """The exchange is over."""
+
+    def keep(self, connection: Connection, now: float) -> None:
+        """The connection is free again and may be used for another exchange."""
+
+    def opened(self, connection: Connection) -> None:
+        """The connection stands, over TLS after the handshake."""
+
+    def lost(self, connection: Connection) -> None:
+        """The connection is gone."""

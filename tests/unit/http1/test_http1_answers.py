@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import random
 from collections.abc import Callable, Coroutine
 from typing import TypeAlias
 
+import msgspec
 import pytest
 
 from marketbell.delivery import reasons
@@ -219,3 +221,73 @@ async def test_an_answer_without_a_length_that_is_reset_is_cut(post: Post) -> No
         exchange = await post(receiver.url)
     assert (exchange.kind, exchange.reason) == (Kind.FAILED, reasons.CLOSED_INSIDE)
     assert (exchange.status, exchange.body) == (200, b"half")
+
+
+def _said(status: int, body: bytes, *headers: bytes, after: bytes = b"") -> Answer:
+    lines = (b"HTTP/1.1 %d Said" % status, b"Content-Length: %d" % len(body), *headers)
+    return Answer(raw=b"\r\n".join(lines) + b"\r\n\r\n" + body + after)
+
+
+SAID: tuple[tuple[Answer, int, bytes, bool], ...] = (
+    (_said(200, b"ok"), 200, b"ok", True),
+    (_said(200, b""), 200, b"", True),
+    (_said(202, b"ok"), 202, b"ok", True),
+    (_said(503, b"no", b"Retry-After: 7"), 503, b"no", True),
+    (_said(200, b"ok", after=b"HTTP/1.1 200 OK"), 200, b"ok", False),
+    (_said(200, b"last", b"Connection: close"), 200, b"last", False),
+    (_said(200, b"x" * 2_000), 200, b"x" * 2_000, True),
+    (
+        Answer(
+            raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n1\r\n!\r\n0\r\n\r\n"
+        ),
+        200,
+        b"ok!",
+        True,
+    ),
+    (
+        Answer(raw=b"HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 201 Made\r\nContent-Length: 1\r\n\r\n."),
+        201,
+        b".",
+        True,
+    ),
+)
+"""Answers with what they say, and whether the connection is kept after them."""
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_an_answer_that_was_given_before_says_what_it_said(post: Post, seed: int) -> None:
+    """Short answers that repeat themselves to the byte are not read again; nobody can tell."""
+    random_ = random.Random(seed)
+    said = [one for one in random_.choices(SAID, k=12) for _ in range(random_.randint(1, 4))]
+    async with TestReceiver([answer for answer, *_ in said]) as receiver:
+        kept = False
+        for answer, status, body, keeps in said:
+            exchange = await post(receiver.url)
+            assert (exchange.kind, exchange.status, exchange.body) == (Kind.ANSWERED, status, body)
+            assert exchange.reused == kept
+            assert exchange.retry_after == ("7" if status == 503 else None)
+            assert not exchange.truncated
+            kept = keeps
+            del answer
+
+
+async def test_the_same_answer_in_pieces_is_put_together(post: Post) -> None:
+    whole = _said(200, b"ok")
+    slowly = msgspec.structs.replace(whole, drip_s=0.001)
+    async with TestReceiver([whole, whole, slowly, whole]) as receiver:
+        for _ in range(4):
+            exchange = await post(receiver.url)
+            assert (exchange.status, exchange.body) == (200, b"ok")
+        assert receiver.connections == 1
+
+
+async def test_the_same_answer_that_nobody_asked_for_ends_the_connection(
+    post: Post, client: Client
+) -> None:
+    whole = _said(200, b"ok")
+    assert whole.raw is not None
+    twice = Answer(raw=whole.raw + whole.raw)
+    async with TestReceiver([whole, whole, twice, whole]) as receiver:
+        for _ in range(4):
+            assert (await post(receiver.url)).body == b"ok"
+        assert receiver.connections == 2
