@@ -22,7 +22,7 @@ from marketbell.store.transaction import Transaction
 
 T = TypeVar("T")
 
-_GATHER_S: Final = 0.01
+_GATHER_S: Final = 0.005
 """How long works are gathered at most while more of them come."""
 
 _Ended: TypeAlias = "tuple[Sequence[Work], list[Announced], Exception | None]"
@@ -137,7 +137,7 @@ class Writer:
     There is no timer: what waits when the writer is free becomes one transaction once a turn of
     the event loop has brought nothing more, so that all that came close together shares its
     fsync, and what comes while it is busy is the next one. A loop that always has more to do
-    holds the first of them up for 10 ms at most. What waits is bounded in rows and bytes,
+    holds the first of them up for 5 ms at most. What waits is bounded in rows and bytes,
     and in time: a work that has not begun after `wait_s` is withdrawn, one whose commit has not
     ended after twice that is answered with OutcomeUnknownError.
     """
