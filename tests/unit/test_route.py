@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -11,7 +14,7 @@ from marketbell.delivery.exchange import Limits
 from marketbell.delivery.fairness import Lanes, Places
 from marketbell.delivery.netguard import check_url
 from marketbell.delivery.plan import Plan
-from marketbell.delivery.route import Route
+from marketbell.delivery.route import Forms, Route
 from marketbell.delivery.wire import heads_of, request_head
 from marketbell.dialects.base import AttemptStart, Form
 from marketbell.dialects.standard import Standard
@@ -82,9 +85,58 @@ def route(plan: Plan) -> Route:
 
 def test_only_a_dialect_that_has_a_form_is_not_rendered() -> None:
     plan = msgspec.structs.replace(make_plan(1), target=TARGET)
-    assert route(plan).head_of is not None
-    assert route(msgspec.structs.replace(plan, dialect=Broken())).head_of is None
-    assert route(msgspec.structs.replace(plan, target=None, fault="refused")).head_of is None
+    assert route(plan).head_of is None
+    assert route(plan).form()
+    assert not route(msgspec.structs.replace(plan, dialect=Broken())).form()
+    assert not route(msgspec.structs.replace(plan, target=None, fault="refused")).form()
+
+
+def _rendered(forms: Forms, one: Route, now: float, times: int) -> None:
+    for _ in range(times):
+        forms.rendered(one, now)
+
+
+def test_a_form_is_made_for_a_busy_endpoint_alone() -> None:
+    plan = msgspec.structs.replace(make_plan(1), target=TARGET)
+    forms, one = Forms(busy=3), route(plan)
+    formed = []
+    for _ in range(4):
+        formed.append(one.head_of is not None)
+        forms.rendered(one, 0.0)
+    assert formed == [False, False, False, True]
+    without = route(msgspec.structs.replace(plan, dialect=Broken()))
+    _rendered(forms, without, 0.0, 9)
+    assert without.head_of is None
+
+
+def test_forms_are_bounded_and_go_to_whom_they_serve() -> None:
+    plans = [msgspec.structs.replace(make_plan(n), target=TARGET) for n in range(1, 4)]
+    forms, (first, second, third) = Forms(most=2, busy=1), list(map(route, plans))
+    for one in (first, second, third):
+        forms.rendered(one, 0.0)
+    assert _formed(first, second, third) == [True, True, False]
+    first.used, second.used = 8.0, 19.0
+    _rendered(forms, third, 20.0, 2)
+    assert _formed(first, second, third) == [False, True, True]  # it had rested for ten seconds
+    _rendered(forms, first, 21.0, 4)
+    assert _formed(first, second, third) == [False, True, True]
+
+
+def test_a_form_is_kept_by_its_lane_alone() -> None:
+    forms = Forms(most=1, busy=1)
+    one = route(msgspec.structs.replace(make_plan(1), target=TARGET))
+    forms.rendered(one, 0.0)
+    gone = weakref.ref(one)
+    del one
+    gc.collect()
+    assert gone() is None
+    other = route(msgspec.structs.replace(make_plan(2), target=TARGET))
+    forms.rendered(other, 0.0)
+    assert other.head_of is not None
+
+
+def _formed(*routes: Route) -> list[bool]:
+    return [one.head_of is not None for one in routes]
 
 
 def test_what_signs_goes_with_the_plan() -> None:

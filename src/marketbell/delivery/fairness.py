@@ -216,7 +216,7 @@ class Lanes:
             claim = lane.pop()
         else:
             lane.turn += 1
-            claim = lane.first.popleft()
+            claim = lane.first.pop(0)
         lane.touched = now
         # As `_begin` and `_queue` have it, without the calls.
         lane.in_flight += 1
@@ -336,7 +336,7 @@ class Lanes:
         for lane in self.by_endpoint.values() if lanes is None else lanes:
             for ring in (lane.first, lane.retries):
                 while ring and ring[0].lease_until < before:
-                    shed.append(ring.popleft())
+                    shed.append(ring.pop(0))
         self.drop(shed)
         return shed
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -34,8 +33,9 @@ class Lane:
         self.own_rate: RateLimit | None = None
         self.rate: tuple[RateLimit, ...] = ()
         """Its own limit and its application's, those that there are."""
-        self.first: deque[Claim] = deque()
-        self.retries: deque[Claim] = deque()
+        # Lists, of which an empty one takes 56 bytes; a deque takes 760, and most lanes have nothing.
+        self.first: list[Claim] = []
+        self.retries: list[Claim] = []
         self.in_flight = 0
         self.reserved = 0
         """Births promised to it whose messages are not on disk yet."""
@@ -78,5 +78,5 @@ class Lane:
         """The claim whose turn it is; there must be one."""
         self.turn += 1
         if self.retries and (not self.first or self.turn % RETRY_TURN == 0):
-            return self.retries.popleft()
-        return self.first.popleft()
+            return self.retries.pop(0)
+        return self.first.pop(0)

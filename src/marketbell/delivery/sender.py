@@ -11,7 +11,7 @@ from marketbell.delivery import reasons
 from marketbell.delivery.exchange import Exchange, Kind, Limits
 from marketbell.delivery.http1 import Client
 from marketbell.delivery.plan import Plan
-from marketbell.delivery.route import Route
+from marketbell.delivery.route import Forms, Route
 from marketbell.delivery.sending import Sending
 from marketbell.delivery.wire import bad_header, request_head
 from marketbell.dialects.base import AttemptStart
@@ -48,6 +48,7 @@ class Sender:
         self._speed = clock.speed
         self._limits = limits
         self._by_timeout: dict[Millis, Limits] = {}
+        self._forms = Forms()
 
     def route(self, plan: Plan) -> Route:
         """The way that requests of this plan take."""
@@ -72,15 +73,19 @@ class Sender:
 
     def send(self, sending: Sending) -> None:
         """Begin an attempt; it lands once, later, whatever comes of it."""
-        message, head_of, head = sending.claim.message, sending.route.head_of, None
+        message, route, head = sending.claim.message, sending.route, None
+        head_of = route.head_of
         if head_of is not None and not message.headers:
             sending.body = message.payload
+            route.used = sending.started
             try:
                 head = head_of(message, sending.started_at)
             except Exception:
                 head = None  # rendering it tells what is wrong
         if head is None:
             head = self._rendered(sending)
+            if head_of is None:
+                self._forms.rendered(route, sending.started)
         if head is not None:
             sending.head = head
             self._client.fly(sending)
