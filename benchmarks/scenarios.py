@@ -156,6 +156,12 @@ async def backlog(bench: Bench) -> None:
             "backlog", "stored beforehand", count / (time.monotonic() - begun), "messages/s"
         )
         await target.start()
+        begun = time.monotonic()
+        bench.say("backlog: waiting for labels of what was stored")
+        await target.followed()
+        bench.figure(
+            "backlog", "labels written behind", count / (time.monotonic() - begun), "messages/s"
+        )
         await _ingest(bench, "backlog", target, sink, applications, 10_000)
         await _latency(bench, "backlog", target, sink, applications)
         bench.figure("backlog", "database", target.db.stat().st_size / 2**20, "MiB")

@@ -153,6 +153,22 @@ class Target:
         finally:
             connection.close()
 
+    async def followed(self) -> None:
+        """Wait until what is written behind has come up to what was stored beforehand."""
+        while await asyncio.to_thread(self._behind):  # noqa: ASYNC110 - another process writes
+            await asyncio.sleep(0.5)
+
+    def _behind(self) -> bool:
+        connection = apsw.Connection(str(self.db), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            ((behind,),) = connection.execute(
+                "select (select max(id) from message) >"
+                " coalesce((select position from follower where name = 'labels'), 0)"
+            )
+            return bool(behind)
+        finally:
+            connection.close()
+
     def failed(self) -> list[tuple[str, int]]:
         """Reasons of attempts that failed where no receiver was asked to hang, and how many."""
         connection = apsw.Connection(str(self.db), flags=apsw.SQLITE_OPEN_READONLY)
