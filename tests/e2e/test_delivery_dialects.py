@@ -110,7 +110,7 @@ class Stall(Bazaar):
         return Form(headers, lambda _message, at: (str(at),))
 
 
-async def test_one_that_has_a_form_is_asked_for_it_once(tmp_path: Path) -> None:
+async def test_one_that_has_a_form_is_asked_for_it_once_when_it_pays(tmp_path: Path) -> None:
     clock = FakeClock()
     diary = Diary(clock, [OK, Answer(status=418)])
     stall = Stall()
@@ -118,14 +118,20 @@ async def test_one_that_has_a_form_is_asked_for_it_once(tmp_path: Path) -> None:
         plane.registry.register(stall)
         application = await plane.application(Policy(dialect="stall"))
         endpoint = await plane.endpoint(application, shop.url)
-        began = clock.now()
-        message = await plane.publish(application, payload=b'{"rug": 7}')
-        await plane.pass_time(60_000)
-        assert [one.body for one in shop.requests] == [b'{"rug": 7}'] * 2
-        assert [one.header("x-to") for one in shop.requests] == [endpoint.public_id] * 2
-        assert [one.header("x-at") for one in shop.requests] == [str(began), str(began + 2_000)]
-        assert stall.asked == 1
-        assert await plane.state(message, endpoint) is DeliveryState.DELIVERED
+        began, asked = clock.now(), []
+        for number in range(12):
+            payload = b'{"rug": %d}' % number
+            message = await plane.publish(application, payload=payload)
+            await plane.pass_time(60_000)
+            asked.append(stall.asked)
+            assert shop.requests[-1].body == payload
+            assert await plane.state(message, endpoint) is DeliveryState.DELIVERED
+        assert len(shop.requests) == 13
+        assert {one.header("x-to") for one in shop.requests} == {endpoint.public_id}
+        sent = [began, began + 2_000, *(began + 60_000 * number for number in range(1, 12))]
+        assert [one.header("x-at") for one in shop.requests] == list(map(str, sent))
+        assert asked[0] == 0  # one request is not worth a form
+        assert asked[-1] == 1
 
 
 MISTAKES: Final = [

@@ -101,4 +101,4 @@ class Formed(Protocol):
     """
 
     def request_form(self, endpoint: Endpoint) -> Form:
-        """What requests to this revision of the endpoint have in common; asked for once, before the first."""
+        """What requests to this revision of the endpoint have in common; asked for once it has had some."""
