@@ -14,11 +14,13 @@ from marketbell.errors import (
     ConflictError,
     MarketbellError,
     NotFoundError,
+    OutcomeUnknownError,
     StaleError,
     UnavailableError,
 )
 from marketbell.model import Application, Claim, DeliveryState, Endpoint, Message, Trigger
 from marketbell.store.base import (
+    Announced,
     ApplicationDraft,
     Birth,
     EndpointDraft,
@@ -28,6 +30,8 @@ from marketbell.store.base import (
     Published,
     Store,
 )
+from marketbell.store.batch import Executor, Work
+from marketbell.store.written_store import WrittenStore
 from marketbell.testing.stores import ORGANIZATION, Scene
 from support.opened import after_a_crash, opened
 
@@ -311,6 +315,37 @@ async def test_one_row_that_the_database_refuses_fails_alone_among_those_of_one_
         one.message.public_id for place, one in enumerate(publications) if place != 4
     ]
     assert len(await all_messages(store, application)) == 6
+
+
+class Unsure:
+    """The real executor, of which the caller does not learn how one of its commits ended."""
+
+    def __init__(self, inner: Executor, which: int) -> None:
+        self._inner = inner
+        self._left = which
+
+    def commit(self, works: Sequence[Work]) -> list[Announced]:
+        """See Executor.commit."""
+        self._left -= 1
+        changes = self._inner.commit(works)
+        if not self._left:
+            raise OutcomeUnknownError("It may have been kept.")
+        return changes
+
+
+async def test_what_is_not_known_of_a_part_is_not_known_of_the_call(
+    store: Store, scene: Scene
+) -> None:
+    assert isinstance(store, WrittenStore)
+    application, _ = await shop(scene)
+    publications = [publication(scene, application) for _ in range(4)]
+    publications[1] = publication(scene, application, public_id="msg_" + "\ud800")
+    writer = store._writer
+    writer._executor = Unsure(writer._executor, which=5)  # that of the last two
+    with pytest.raises(OutcomeUnknownError):
+        await store.publish(publications)
+    await store.ping()
+    assert len(await all_messages(store, application)) == 3
 
 
 async def test_a_caller_that_is_cancelled_does_not_withdraw_its_messages(

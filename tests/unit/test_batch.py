@@ -181,6 +181,29 @@ async def test_what_is_ready_in_one_turn_of_the_loop_shares_a_transaction(tmp_pa
         assert desk.executor.batches == [20]
 
 
+async def test_what_the_next_turn_brings_shares_it_too(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        for attempt in range(50):  # a machine that stands still for 5 ms in between parts them
+            first = desk.note(f"first {attempt}")
+            await asyncio.sleep(0)
+            await asyncio.gather(first, desk.note(f"second {attempt}"))
+            if desk.executor.batches[-1] == 2:
+                return
+        pytest.fail("each had a transaction of its own")
+
+
+async def test_a_loop_that_always_brings_more_does_not_hold_the_first_up(tmp_path: Path) -> None:
+    rows = 200_000
+    async with open_desk(tmp_path, rows_max=rows, waiting_rows_max=rows) as desk:
+        first = desk.note("first")
+        more = 0
+        while not first.done():
+            more += 1
+            assert more < rows // 2
+            desk.note(f"more {more}")
+            await asyncio.sleep(0)
+
+
 async def test_a_transaction_holds_no_more_rows_than_it_may(tmp_path: Path) -> None:
     async with open_desk(tmp_path, rows_max=4) as desk:
         first = await desk.busy()

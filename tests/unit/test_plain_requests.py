@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,3 +137,18 @@ def test_headers_of_one_request_do_not_stay_for_the_next() -> None:
     found = reader.read(request())
     assert found is not None
     assert b"idempotency-key" not in found.headers
+
+
+def test_what_a_stranger_sends_is_not_kept_in_memory() -> None:
+    """Whoever connects is read before it is known who they are; a head may be 32 kB, connections thousands."""
+    readers = [PlainRequests() for _ in range(100)]
+    long = request(b"X-Long: " + b"x" * 30_000)
+    tracemalloc.start()
+    try:
+        for reader in readers:
+            for _ in range(3):
+                assert reader.read(bytes(bytearray(long))) is not None
+        kept, _most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100 * 2_000

@@ -81,7 +81,7 @@ def incoming(body: bytes) -> Incoming:
     around = _around(body, payload)
     # Cheap and exact: without escapes and rarer fields, so many quotes mean no key twice.
     quotes = -1 if b"\\" in around else around.count(b'"')
-    if quotes == _QUOTES and payload:  # nothing but an event type and a payload
+    if quotes == _QUOTES and payload:  # nothing but an event type and an object
         return Incoming(MessageDraft(event_type=form.event_type, payload=payload), None)
     if len(form.application) or len(form.transformations_params) or quotes != _quotes(form):
         check_twice(around, BODY)
@@ -124,8 +124,12 @@ def _quotes(form: MessageIn) -> int:
 
 
 def _around(body: bytes, payload: bytes) -> bytes:
-    """A body with 0 in the place of its payload, which is checked elsewhere."""
-    if not payload:
+    """
+    A body with 0 in the place of its payload, if that is an object, which is checked elsewhere.
+
+    The text of an object stands nowhere but for one; that of a number may be a part of another.
+    """
+    if payload[:1] != b"{":
         return body
     length = len(payload)
     at = len(body) - length - 1  # mostly it is the last member

@@ -24,6 +24,8 @@ _NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"or
 _KEPT: Final = b"keep-alive"
 _LESSONS: Final = 4
 """How often a connection looks for what its requests begin with alike."""
+_LESSON_BYTES: Final = 2_048
+"""The longest headers that it looks at: what it remembers, it remembers for whoever connects."""
 
 
 class PlainRequest(msgspec.Struct, frozen=True, gc=False):
@@ -82,7 +84,7 @@ class PlainRequests:
         body = data[end + 4 :]
         if not _is_whole(headers, len(body)):
             return None
-        if not known and self._lessons:
+        if not known and self._lessons and end - at <= _LESSON_BYTES:
             self._learn(lines)
         return PlainRequest(
             first[1].decode("ascii"),

@@ -94,7 +94,7 @@ def mark_of(
     key = headers.get(b"idempotency-key")
     if key is None:
         return None
-    return mark(organization, f"{PREFIX}{application}{SUFFIX}", key, digest_of(body))
+    return mark(organization, path_of(application), key, digest_of(body))
 
 
 def answer_to(message: Message, given: Incoming, *, with_content: bool) -> Answer:

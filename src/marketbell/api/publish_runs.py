@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -21,6 +21,10 @@ from marketbell.delivery.intake import Acceptance
 from marketbell.errors import MarketbellError, NotFoundError, StaleError
 from marketbell.model import Instant
 from marketbell.store.base import Published
+
+_TOGETHER: Final = 256
+_TOGETHER_BYTES: Final = 4_000_000
+"""Messages of one run, and the bytes of their requests: what waits for the store is bounded run by run."""
 
 
 class Caller(Protocol):
@@ -94,6 +98,7 @@ class PublishRuns:
         waiting, self._waiting = self._waiting, []
         now, real_now = self._clock.now(), self._clock.real_now()
         run: list[_Ready] = []
+        size = 0
         for request, caller in waiting:
             request_id = self._request_ids.of(request.headers)
             try:
@@ -110,8 +115,12 @@ class PublishRuns:
                     ready = None  # it is judged again by what is so now, and told then
             if ready is None:
                 self._alone(request, request_id, caller, principal)
-            else:
-                run.append(ready)
+                continue
+            run.append(ready)
+            size += len(request.body)
+            if len(run) >= _TOGETHER or size >= _TOGETHER_BYTES:
+                _start(self._publish(run), caller)
+                run, size = [], 0
         if run:
             _start(self._publish(run), run[0].caller)
 

@@ -166,8 +166,6 @@ class Acceptor:
                     if lane.held_until > now or lane.changed > changes:
                         resting.add(lane)
             else:
-                if isinstance(verdict, OutcomeUnknownError):
-                    self._claims.expect_lost(self._leases.until())
                 for lane in promised[index]:
                     self._lanes.withdraw(lane, len(acceptance.message.payload))
         for lane in resting:

@@ -98,12 +98,6 @@ class EndpointDraft(msgspec.Struct, frozen=True, kw_only=True):
     """The current secret of a new endpoint; None on a change keeps what it has."""
 
 
-_FEW = 3
-"""With fewer endpoints than so many it is quicker to ask each of them."""
-_WANTING_MAX = 64
-"""For how many event types and channels an application remembers who wants them."""
-
-
 class Subscribers(msgspec.Struct, frozen=True):
     """An application with all of its endpoints, in one snapshot."""
 
@@ -111,22 +105,10 @@ class Subscribers(msgspec.Struct, frozen=True):
     endpoints: tuple[Endpoint, ...]
     event_types: int = 0
     """How often the event types of its organization had changed."""
-    _wanting: dict[tuple[str, tuple[str, ...]], tuple[Endpoint, ...]] = msgspec.field(
-        default_factory=dict
-    )
-    """What `wanting` has said, where it is worth the memory."""
 
     def wanting(self, event_type: str, channels: tuple[str, ...]) -> tuple[Endpoint, ...]:
         """The endpoints that a message of this type and these channels is for."""
-        if len(self.endpoints) < _FEW:
-            return tuple([one for one in self.endpoints if one.wants(event_type, channels)])
-        found = self._wanting.get((event_type, channels))
-        if found is None:
-            if len(self._wanting) >= _WANTING_MAX:
-                self._wanting.clear()
-            found = tuple([one for one in self.endpoints if one.wants(event_type, channels)])
-            self._wanting[event_type, channels] = found
-        return found
+        return tuple([one for one in self.endpoints if one.wants(event_type, channels)])
 
     @property
     def revision(self) -> int:

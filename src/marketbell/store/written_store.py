@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
-from marketbell.errors import MarketbellError, StoreError
+from marketbell.errors import MarketbellError, OutcomeUnknownError, StoreError
 from marketbell.model import Claim, Instant
 from marketbell.store import claiming
 from marketbell.store.access import AccessResource
@@ -132,6 +132,8 @@ class WrittenStore(
     ) -> list[Published | MarketbellError]:
         try:
             return await self.publish(publications)
+        except OutcomeUnknownError:
+            raise  # for all of them: born claims of a call are known or forgotten together
         except StoreError as error:
             return [error] * len(publications)
 
