@@ -164,6 +164,8 @@ class Target:
             ((behind,),) = connection.execute(
                 "select (select max(id) from message) >"
                 " coalesce((select position from follower where name = 'labels'), 0)"
+                " or (select max(id) from attempt) >"
+                " coalesce((select position from follower where name = 'attempts'), 0)"
             )
             return bool(behind)
         finally:

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
 import pytest
 
-from marketbell import ids
-from marketbell.store import retention
-from marketbell.store.base import Ages, MessageFilter, Page, Pruned
-from marketbell.store.marks import Marks
 from marketbell.store.migrate import migrate
-from marketbell.store.searching import Searcher
-from marketbell.store.sqlite import SqliteOptions, SqliteTransaction, keep_plans, open_writer
+from marketbell.store.sqlite import SqliteOptions, open_writer
 from marketbell.store.statements import texts
-from marketbell.testing.clock import START
+from support.counted import Filled
 
-FILES = ("configuration", "history", "retention", "search", "statistics", "access")
+FILES = ("configuration", "history", "retention", "search", "following", "statistics", "access")
 EVERY = [(file, name) for file in FILES for name in texts("sqlite", file)]
-DAY = 86_400_000
-AGES = Ages(payloads=10 * DAY, attempts=20 * DAY, messages=30 * DAY)
 
 # Small by their nature: the in-flight, one endpoint's secrets, a parameter, a bounded count.
 MAY_SCAN = ("SCAN json_each VIRTUAL TABLE", "SCAN d USING COVERING INDEX delivery_leased")
-MAY_SORT = ("secrets", "destinations")
+# A run of rows that is noted for the lists is put in their order.
+MAY_SORT = (
+    "secrets", "destinations",
+    "label_messages", "label_event_types", "label_channels", "label_tags", "note_attempts",
+)  # fmt: skip
 # The index of words is asked by its words; what has yet to be added up is read whole.
 WORDS = ("SCAN t VIRTUAL TABLE INDEX",)
 MAY_SCAN_ALL = {
@@ -36,6 +31,8 @@ MAY_SCAN_ALL = {
     "messages_worded_down": WORDS,
     "messages_worded_up": WORDS,
     "tallies": ("SCAN tally",),
+    "message_run": ("SCAN CONSTANT ROW",),
+    "attempt_run": ("SCAN CONSTANT ROW",),
     "newest": ("SCAN CONSTANT ROW",),
     "setbacks_delete": ("SCAN setback",),
     "figures": ("SCAN CONSTANT ROW", "SCAN hours"),
@@ -54,10 +51,12 @@ DRIVERS = {
     "event_types_up": "PRIMARY KEY (organization=? AND name>? AND name<?)",
     "event_types_down": "PRIMARY KEY (organization=? AND name>? AND name<?)",
     "message_id_by_event_id": "INDEX message_event_id (application_id=? AND event_id=?)",
-    "messages_up": "INDEX message_application (application_id=? AND id>? AND id<?)",
-    "messages_down": "INDEX message_application (application_id=? AND id>? AND id<?)",
-    "attempts_of_endpoint_up": "INDEX attempt_endpoint (endpoint_id=? AND id>? AND id<?)",
-    "attempts_of_endpoint_down": "INDEX attempt_endpoint (endpoint_id=? AND id>? AND id<?)",
+    "messages_up": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "messages_down": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "attempts_of_endpoint_up": "PRIMARY KEY (endpoint_id=? AND attempt_id>? AND attempt_id<?)",
+    "attempts_of_endpoint_down": "PRIMARY KEY (endpoint_id=? AND attempt_id>? AND attempt_id<?)",
+    "attempts_late_up": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "attempts_late_down": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
     "messages_labelled_up": "PRIMARY KEY (application_id=? AND label=? AND message_id>?",
     "messages_labelled_down": "PRIMARY KEY (application_id=? AND label=? AND message_id>?",
     "messages_anywhere_up": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
@@ -68,12 +67,19 @@ DRIVERS = {
     "attempts_anywhere_down": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
     "attempts_refused_anywhere_up": "INDEX attempt_refused_anywhere (id>? AND id<?)",
     "attempts_refused_anywhere_down": "INDEX attempt_refused_anywhere (id>? AND id<?)",
-    "deliveries_of_endpoint_up": "INDEX message_application (application_id=? AND id>? AND id<?)",
-    "deliveries_of_endpoint_down": "INDEX message_application (application_id=? AND id>? AND id<?)",
+    "deliveries_of_endpoint_up": "PRIMARY KEY (application_id=? AND label=? AND message_id>?",
+    "deliveries_of_endpoint_down": "PRIMARY KEY (application_id=? AND label=? AND message_id>?",
+    "deliveries_late_up": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "deliveries_late_down": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
     "deliveries_undelivered_up": "COVERING INDEX finished_undelivered (endpoint_id=? AND message_id>?",
     "deliveries_undelivered_down": "COVERING INDEX finished_undelivered (endpoint_id=? AND message_id>?",
     "deliveries_unfinished_up": "PRIMARY KEY (message_id>? AND message_id<?)",
     "deliveries_unfinished_down": "PRIMARY KEY (message_id>? AND message_id<?)",
+    "label_messages": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "label_event_types": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "label_channels": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "label_tags": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "note_attempts": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
     "attempts_of_message_up": "INDEX attempt_message (message_id=? AND id>? AND id<?)",
     "attempts_of_message_down": "INDEX attempt_message (message_id=? AND id>? AND id<?)",
     "payloads_between": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
@@ -94,95 +100,9 @@ WITHIN = {
     "secrets_over_delete": "INDEX secret_expiry (expires_at<?)",
     "parked": "INDEX delivery_parked",
     "keys_held_by_message": "INDEX held_key_message (message_id=?)",
-    "endpoint_expunge": "INDEX attempt_endpoint (endpoint_id=?)",
-    "application_expunge": "INDEX message_application (application_id=?)",
+    "endpoint_expunge": "SEARCH a USING PRIMARY KEY (endpoint_id=?)",
+    "application_expunge": "PRIMARY KEY (application_id=? AND label=?)",
 }
-
-
-class Filled:
-    """A database in memory that was filled by statements, and that counts what its queries do."""
-
-    def __init__(self) -> None:
-        self.connection = apsw.Connection(":memory:")
-        keep_plans(self.connection)
-        migrate(self.connection)
-        self.transaction = SqliteTransaction(
-            self.connection, Marks(SqliteTransaction(self.connection), START)
-        )
-        self.operations = 0
-
-    def application(self, key: int = 1) -> None:
-        """An application with one endpoint of the same key."""
-        self.connection.execute(
-            "insert into application (id, public_id, organization, name, metadata, revision,"
-            " created_at, updated_at) values (?, ?, 'org_x', 'x', '{}', 1, ?, ?)",
-            (key, f"app_{key}", START, START),
-        )
-        self.connection.execute(
-            "insert into endpoint (id, public_id, application_id, url, description, metadata,"
-            " disabled, paused, slot, revision, version, created_at, updated_at)"
-            " values (?, ?, ?, 'https://x.example/', '', '{}', 0, 0, 0, 1, 1, ?, ?)",
-            (key, f"ep_{key}", key, START, START),
-        )
-        self.connection.execute(
-            "insert into lane (endpoint_id, slot, next_at) values (?, 0, null)", (key,)
-        )
-
-    def messages(self, count: int, *, step: int, application_id: int = 1) -> None:
-        """So many messages with payloads, an attempt each, one every `step` milliseconds."""
-        rows = [
-            (ids.new_id(ids.MESSAGE, START + index * step), START + index * step)
-            for index in range(count)
-        ]
-        self.connection.executemany(
-            "insert into message (public_id, application_id, event_type, occurred_at, created_at,"
-            f" payload_expires_at) values (?1, {application_id}, 'part.updated', ?2, ?2, ?2)",
-            rows,
-        )
-        self.connection.execute("insert into payload select id, x'7b7d' from message")
-        self.connection.execute(
-            "insert into attempt (public_id, message_id, endpoint_id, claim_number, number,"
-            " trigger, outcome, status_code, reason, url, address, started_at, duration)"
-            " select 'atmpt_' || substr(public_id, 5), id, ?, 1, 1, 'scheduled', 'accepted', 200,"
-            " '', '', '', created_at, 5 from message",
-            (application_id,),
-        )
-
-    def pending(self) -> None:
-        """An unfinished delivery of every message."""
-        self.connection.execute(
-            "insert into delivery select id, application_id, 'pending', created_at, 0, 0, 0,"
-            " created_at, 'scheduled', null, id from message"
-        )
-
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count the database's operations, to 50."""
-        self.operations = 0
-
-        def tick() -> bool:
-            self.operations += 50
-            return False
-
-        self.connection.set_progress_handler(tick, 50)
-        try:
-            yield
-        finally:
-            self.connection.set_progress_handler(None)
-
-    def plan(self, file: str, name: str) -> list[str]:
-        """The lines of a statement's query plan."""
-        statement = texts("sqlite", file)[name]
-        names = set(re.findall(r":(\w+)", statement))
-        values = dict.fromkeys(names) if names else (None,) * statement.count("?")
-        rows = self.connection.execute(f"explain query plan {statement}", values)
-        return [str(row[3]) for row in rows]
-
-    def prune(self, now: int, limit: int = 100) -> Pruned:
-        """A first step of retention."""
-        return retention.prune(
-            self.transaction, retention.Walks(), AGES, now=now, real=now, limit=limit
-        )
 
 
 @pytest.fixture(scope="module", params=["empty", "with statistics"])
@@ -247,87 +167,3 @@ def test_an_attempt_is_read_from_no_more_tables_than_it_shows(planned: Filled) -
 def test_every_removal_finds_its_rows_by_an_index(planned: Filled, name: str) -> None:
     plan = planned.plan("retention", name)
     assert any(WITHIN[name] in line for line in plan), plan
-
-
-def test_a_filter_by_time_reads_that_time_only() -> None:
-    """The last of 30,000 messages, by a filter that none of the others passes."""
-    filled = Filled()
-    filled.application()
-    filled.messages(30_000, step=10_000)
-    end = START + 30_000 * 10_000
-    for since, until in ((end - 10_000, None), (None, START + 1), (START + DAY, START + DAY + 1)):
-        which = MessageFilter(since=since, until=until)
-        with filled.counted():
-            found = Searcher(filled.transaction, 60.0).messages(1, which, Page(limit=50))
-        assert len(found.data) == 1
-        assert filled.operations < 3_000
-
-
-@pytest.mark.parametrize("place", ["newest", "oldest"])
-def test_a_page_costs_the_same_wherever_it_begins(place: str) -> None:
-    filled = Filled()
-    filled.application()
-    filled.messages(30_000, step=1_000)
-    rows = filled.connection.execute(
-        "select public_id from message where id = ?", (29_900 if place == "newest" else 100,)
-    ).fetchall()
-    public_id = str(rows[0][0])
-    for page in (Page(limit=50, after=public_id), Page(limit=50, before=public_id)):
-        with filled.counted():
-            found = Searcher(filled.transaction, 60.0).messages(1, MessageFilter(), page)
-        assert len(found.data) == 50
-        assert filled.operations < 10_000
-
-
-def test_a_step_with_nothing_to_do_costs_the_same_whatever_is_kept() -> None:
-    costs = []
-    for count in (1_000, 50_000):
-        filled = Filled()
-        filled.application()
-        filled.messages(count, step=1)
-        filled.pending()
-        with filled.counted():
-            assert filled.prune(START + DAY) == Pruned()
-        costs.append(filled.operations)
-    assert costs[1] <= costs[0] + 1_000
-
-
-def test_a_step_costs_the_same_whatever_number_of_rows_cannot_go() -> None:
-    """All are past every age, and an unfinished delivery needs each of them."""
-    costs = []
-    for count in (2_000, 20_000):
-        filled = Filled()
-        filled.application()
-        filled.messages(count, step=1)
-        filled.pending()
-        filled.connection.execute("delete from attempt")
-        walks = retention.Walks()
-        steps = 0
-        more = True
-        while more:
-            with filled.counted():
-                pruned = retention.prune(
-                    filled.transaction,
-                    walks,
-                    AGES,
-                    now=START + 60 * DAY,
-                    real=START,
-                    limit=100,
-                )
-            more = pruned.more
-            steps += 1
-            if steps == 10:
-                costs.append(filled.operations)
-        assert (pruned.payloads, pruned.messages) == (0, 0)
-        assert steps <= 2 * count / 100 + 4
-        with filled.counted():
-            retention.prune(
-                filled.transaction,
-                walks,
-                AGES,
-                now=START + 60 * DAY + 1,
-                real=START,
-                limit=100,
-            )
-        assert filled.operations < 3_000
-    assert costs[1] <= costs[0] * 1.2

@@ -37,7 +37,7 @@ Answered: TypeAlias = tuple[int, bytes]
 
 GROWTH_MAX = 10_000_000
 NEXT_S = 0.1
-BEHIND = {"endpoint_hour", "follower", "message_label", "tally"}
+BEHIND = {"endpoint_attempt", "endpoint_hour", "follower", "message_label", "tally"}
 """Tables that the server fills behind what was accepted before."""
 
 

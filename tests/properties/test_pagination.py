@@ -207,7 +207,7 @@ def test_no_row_is_seen_twice_and_none_is_missed(grounds: Grounds) -> None:
         code_class=st.sampled_from((None, None, 200, 400, 500)),
         limit=st.integers(20, 120),
         step=st.sampled_from((1, 3, 7, 11)),
-        labelled=st.sampled_from((0, 2, 3)),
+        labelled=st.sampled_from((0, 1, 2, 3)),
         hurried=st.booleans(),
     )
     def holds(

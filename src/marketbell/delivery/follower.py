@@ -16,7 +16,7 @@ from marketbell.model import Instant, Millis
 _log = logging.getLogger(__name__)
 
 _FIGURES_BYTES: Final = 500_000
-_LABEL_MESSAGES: Final = 1_000
+_LABEL_MESSAGES: Final = 1_000  # and as many attempts
 _TEXT_MESSAGES: Final = 200
 _TEXT_BYTES: Final = 200_000
 """What one step takes at most, so that it holds the writer for some milliseconds only."""

@@ -1,46 +1,60 @@
-"""What follows behind the writing: labels of messages and words of payloads, some at a time."""
+"""What follows behind the writing: labels, attempts by endpoint, words of payloads, some at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from marketbell.model import Instant, Millis
 from marketbell.store import keys
-from marketbell.store.rows import decode_names
+from marketbell.store.positions import position
+from marketbell.store.search_values import ATTEMPTS, MESSAGES, Kind
 from marketbell.store.statements import statements
 from marketbell.store.texts import scope_of, words_of_payload
 from marketbell.store.transaction import Row, Transaction
 
 _SQL = statements("search")
+_FOLLOWING = statements("following")
 
-_LABELS: Final = "labels"
+_NOTED: Final[Mapping[Kind, tuple[str, ...]]] = {
+    MESSAGES: ("label_messages", "label_event_types", "label_channels", "label_tags"),
+    ATTEMPTS: ("note_attempts",),
+}
+"""What notes a run of each kind of rows for the lists."""
 _TEXTS: Final = "texts"
 _LATE_TEXTS: Final = "late texts"
 
 
-def label(transaction: Transaction, messages_max: int) -> bool:
-    """See Search.follow_labels."""
-    begins = _position(transaction, _LABELS)
-    found: Any = transaction.rows(_SQL["unlabelled"], {"position": begins, "limit": messages_max})
-    if not found:
+def note_rows(transaction: Transaction, rows_max: int) -> bool:
+    """See Search.follow_labels; all of it is done within the database."""
+    more = [_note(transaction, kind, rows_max) for kind in _NOTED]
+    return any(more)
+
+
+def has_rows(transaction: Transaction) -> bool:
+    """Whether `note_rows` has anything to do."""
+    return any(
+        transaction.row(
+            _SQL[f"{kind.table}_next"], {"position": position(transaction, kind.follower)}
+        )
+        for kind in _NOTED
+    )
+
+
+def _note(transaction: Transaction, kind: Kind, rows_max: int) -> bool:
+    """Note the next rows of a kind; whether more wait."""
+    begins = position(transaction, kind.follower)
+    row: Any = transaction.row(_FOLLOWING[f"{kind.table}_run"], {"position": begins})
+    first, last = row
+    if first is None:
         return False
-    rows: list[tuple[int, str, int]] = []
-    for message_id, application_id, event_type, channels, tags in found:
-        names = [f"e{event_type}"]
-        names += [f"c{name}" for name in decode_names(channels)]
-        names += [f"t{name}" for name in decode_names(tags)]
-        rows += [(application_id, name, message_id) for name in names]
-    transaction.change_many(_SQL["label_insert"], sorted(rows))
-    transaction.change(_SQL["position_set"], {"name": _LABELS, "position": found[-1][0]})
-    return len(found) == messages_max
-
-
-def unlabelled(transaction: Transaction) -> bool:
-    """Whether any message has no labels yet."""
-    values = {"position": _position(transaction, _LABELS)}
-    return transaction.row(_SQL["message_next"], values) is not None
+    until = min(first - 1 + rows_max, last)
+    for name in _NOTED[kind]:
+        transaction.change(_FOLLOWING[name], {"position": begins, "until": until})
+    transaction.change(_SQL["position_set"], {"name": kind.follower, "position": until})
+    return bool(until < last)
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -58,7 +72,7 @@ class Words(msgspec.Struct, frozen=True):
 
 def read_words(transaction: Transaction, messages_max: int, bytes_max: int) -> Words:
     """The words of the next messages, of at most so many messages and about so many bytes."""
-    begins = _position(transaction, _TEXTS)
+    begins = position(transaction, _TEXTS)
     values = {"position": begins, "limit": messages_max}
     rows, ends, more = _words_of(transaction, "messages_from", values, bytes_max)
     return Words(begins, ends, rows, more)
@@ -74,8 +88,8 @@ def read_late_words(
     another one of that time may still keep lies behind it. With a clock of its own, as for tests, it
     stays `slack` behind the first reading.
     """
-    begins = _position(transaction, _LATE_TEXTS)
-    front = _position(transaction, _TEXTS)
+    begins = position(transaction, _LATE_TEXTS)
+    front = position(transaction, _TEXTS)
     row: Any = transaction.row(_SQL["oldest_writer"])
     now, oldest = row
     until = min(front + 1, keys.floor(oldest - slack))
@@ -115,7 +129,7 @@ def note_words(transaction: Transaction, words: Words) -> bool:
 
     A payload that went in between is not noted.
     """
-    if _position(transaction, words.name, "position_held") != words.begins:
+    if position(transaction, words.name, "position_held") != words.begins:
         return True
     transaction.change_many(_SQL["text_insert"], words.rows)
     transaction.change(_SQL["position_set"], {"name": words.name, "position": words.ends})
@@ -124,10 +138,5 @@ def note_words(transaction: Transaction, words: Words) -> bool:
 
 def texts_since(transaction: Transaction) -> Instant | None:
     """See Search.texts_since."""
-    row: Any = transaction.row(_SQL["message_next"], {"position": _position(transaction, _TEXTS)})
+    row: Any = transaction.row(_SQL["message_next"], {"position": position(transaction, _TEXTS)})
     return None if row is None else row[0]
-
-
-def _position(transaction: Transaction, name: str, how: str = "position") -> int:
-    row: Any = transaction.row(_SQL[how], {"name": name})
-    return 0 if row is None else row[0]

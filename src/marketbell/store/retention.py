@@ -9,7 +9,9 @@ from marketbell.model import NEVER, DeliveryState, Instant, Millis
 from marketbell.store.base import Ages, Pruned
 from marketbell.store.ended import drop_ended
 from marketbell.store.marks import buckets
+from marketbell.store.positions import has_passed, lower
 from marketbell.store.recording import finish, go_on
+from marketbell.store.search_values import ATTEMPTS, MESSAGES, Kind
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 from marketbell.store.walk import Rows, Walk
@@ -54,6 +56,7 @@ def prune(
     """
     step = Step(transaction, walks, ages, now, limit)
     step.take(real)
+    lower(transaction)
     return step.pruned()
 
 
@@ -267,21 +270,27 @@ class Step:
             if len(pending) == left or keys == left:
                 walk.back()
                 break
-            if deleted_at <= self._now - self._ages.messages:
+            old = deleted_at <= self._now - self._ages.messages
+            if old and self._all_noted(ATTEMPTS, deleted_at):
                 self._transaction.change(_SQL["endpoint_expunge"], {"endpoint_id": endpoint_id})
         self._note(walk)
 
     def drop_deleted_applications(self) -> None:
         """Let go of deleted applications that nothing points to."""
         walk = self._walks.applications
-        for _key, _at, application_id in self._up_to_now(walk, "applications_deleted"):
+        for _key, deleted_at, application_id in self._up_to_now(walk, "applications_deleted"):
             of_it = {"application_id": application_id, "limit": self._limit}
             self._transaction.change(_MARKETPLACE["credentials_drop"], of_it)
             if self._transaction.change(_MARKETPLACE["entities_drop"], of_it) == self._limit:
                 walk.back()
                 break
-            self._transaction.change(_SQL["application_expunge"], {"id": application_id})
+            if self._all_noted(MESSAGES, deleted_at):
+                self._transaction.change(_SQL["application_expunge"], {"id": application_id})
         self._note(walk)
+
+    def _all_noted(self, kind: Kind, deleted_at: Instant) -> bool:
+        """Whether the lists know all that is left of what was deleted then; until they do, it stays."""
+        return has_passed(self._transaction, kind, deleted_at)
 
     def drop_ended(self) -> None:
         """The marketplaces' things that ended long ago."""

@@ -144,8 +144,9 @@ class Search(Protocol):
 
     async def follow_labels(self, *, messages_max: int) -> bool:
         """
-        Note the event types, channels and tags of the next messages; whether more wait.
+        Note the next messages and as many attempts for the lists; whether more wait.
 
+        Messages stand there by application, event type, channel and tag, attempts by endpoint.
         What has not been noted is found all the same, only slower. After a crash it goes on where
         the last step that was kept has ended.
         """

@@ -144,10 +144,10 @@ class SearchResource(Resource):
 
     async def follow_labels(self, *, messages_max: int) -> bool:
         """See Search.follow_labels."""
-        if not await self._read(following.unlabelled):
+        if not await self._read(following.has_rows):
             return False
         return await self._write(
-            lambda transaction: following.label(transaction, messages_max), bounded=False
+            lambda transaction: following.note_rows(transaction, messages_max), bounded=False
         )
 
     async def follow_texts(self, *, messages_max: int, bytes_max: int) -> bool:

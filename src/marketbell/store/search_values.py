@@ -24,10 +24,12 @@ class Kind(msgspec.Struct, frozen=True):
     prefix: str
     slack: Millis
     """How much later than it was made a row may be committed, and still be found by its time."""
+    follower: str
+    """Who notes them for the lists, where that is done behind."""
 
 
-MESSAGES: Final = Kind("message", ids.MESSAGE, 60_000)
-ATTEMPTS: Final = Kind("attempt", ids.ATTEMPT, 600_000)
+MESSAGES: Final = Kind("message", ids.MESSAGE, 60_000, "labels")
+ATTEMPTS: Final = Kind("attempt", ids.ATTEMPT, 600_000, "attempts")
 
 
 def labels_of(which: MessageFilter) -> list[str] | None:

@@ -16,7 +16,8 @@ from marketbell.model import NEVER, DeliveryState, Message
 from marketbell.store.base import AttemptFilter, AttemptRow, MessageFilter, Page, Slice
 from marketbell.store.control_plane import Stop
 from marketbell.store.history import read_attempt, read_message
-from marketbell.store.paging import Span, span_of_ids
+from marketbell.store.paging import Span
+from marketbell.store.positions import position
 from marketbell.store.search_plane import DeliveryRow, Owned
 from marketbell.store.search_values import (
     ATTEMPTS,
@@ -28,9 +29,9 @@ from marketbell.store.search_values import (
     names_of,
     refused_of,
 )
-from marketbell.store.setbacks import in_order
 from marketbell.store.statements import Statement, statements
 from marketbell.store.texts import match_of
+from marketbell.store.time_spans import span_of_time
 from marketbell.store.transaction import Transaction, Value
 
 T = TypeVar("T")
@@ -40,7 +41,6 @@ Found: TypeAlias = tuple[list[int], int | None]
 """Keys that pass, and where the search ended for want of time."""
 
 _SQL = statements("search")
-_HISTORY = statements("history")
 
 _PART: Final = 32
 """Rows of one of several sources that are read at once, after fewer: there may be hundreds."""
@@ -64,11 +64,7 @@ class Searcher:
             return Slice((), done=True)
         span = self._span(MESSAGES, which, page)
         values = {"application_id": application_id, **filter_of(which), **span.values, "limit": -1}
-        labels = labels_of(which)
-        if labels is None:
-            rows = self._each(f"messages_{span.way}", values)
-        else:
-            rows = self._labelled(labels, values, span)
+        rows = self._labelled(labels_of(which), values, span)
         return self._slice(MESSAGES, span, self._found(span, rows), self._message(which))
 
     def attempts(self, application_id: int, which: AttemptFilter, page: Page) -> Slice[AttemptRow]:
@@ -81,16 +77,15 @@ class Searcher:
             **span.values,
             "limit": -1,
         }
-        source = f"attempts_{refused_of(which)}of_endpoint"
         if which.message_id is not None:
             rows = self._of_message(values, span)
-        elif which.endpoint_id is not None:
-            rows = self._each(f"{source}_{span.way}", values)
         else:
-            ever: Any = self._transaction.rows(
-                _SQL["endpoints_ever"], {"application_id": application_id}
-            )
-            rows = self._of_endpoints(source, [key for (key,) in ever], values, span)
+            ever: Any = [(which.endpoint_id,)]
+            if which.endpoint_id is None:
+                ever = self._transaction.rows(
+                    _SQL["endpoints_ever"], {"application_id": application_id}
+                )
+            rows = self._of_endpoints(refused_of(which), [key for (key,) in ever], values, span)
         return self._slice(ATTEMPTS, span, self._found(span, rows), self._attempt(which))
 
     def deliveries(
@@ -112,11 +107,12 @@ class Searcher:
             **span.values,
             "limit": -1,
         }
-        source = "deliveries_of_endpoint"
         if states is not None and states <= _UNDELIVERED:
-            source = "deliveries_undelivered"
+            rows = self._each(f"deliveries_undelivered_{span.way}", values)
         elif states is not None and states <= _UNFINISHED:
-            source = "deliveries_unfinished"
+            rows = self._each(f"deliveries_unfinished_{span.way}", values)
+        else:
+            rows = self._delivered(values, span)
         message, delivery = self._message(which), self._delivery(endpoint_id, states)
 
         def row(key: int) -> DeliveryRow:
@@ -127,7 +123,6 @@ class Searcher:
                 next_at=due_at if due_at is not None and due_at < NEVER else None,
             )
 
-        rows = self._each(f"{source}_{span.way}", values)
         return self._slice(MESSAGES, span, self._found(span, rows), row)
 
     def messages_anywhere(
@@ -168,9 +163,8 @@ class Searcher:
         """See Search.messages_worded; it goes through the time in parts, each a part of its own time."""
         span = self._span(MESSAGES, which, page)
         first: Any = self._transaction.row(_SQL["message_first"])
-        position: Any = self._transaction.row(_SQL["position"], {"name": "texts"})
         low = max(span.low, first[0] - 1)
-        high = min(span.high, 1 + (0 if position is None else position[0]))
+        high = min(span.high, 1 + position(self._transaction, "texts"))
         values = {
             "application_id": application_id,
             "words": self._question(application_id, words),
@@ -207,32 +201,55 @@ class Searcher:
 
     def _span(self, kind: Kind, which: MessageFilter | AttemptFilter, page: Page) -> Span[int]:
         """The span of a page, newest first, so that no rows of other times are read."""
-        return _span(self._transaction, kind, which, page)
+        return span_of_time(self._transaction, kind, which, page)
 
     def _of_message(self, values: dict[str, Value], span: Span[int]) -> Rows:
         """The attempts of one message."""
         return self._each(f"attempts_of_message_{span.way}", values)
 
     def _of_endpoints(
-        self, name: str, endpoint_ids: Sequence[int], values: dict[str, Value], span: Span[int]
+        self, refused: str, endpoint_ids: Sequence[int], values: dict[str, Value], span: Span[int]
     ) -> Rows:
-        """The attempts at several endpoints; `name` is the statement for one of them."""
-        sources = [{**values, "endpoint_id": endpoint_id} for endpoint_id in endpoint_ids]
-        return self._merged(f"{name}_{span.way}", sources, span)
+        """
+        The attempts at one endpoint or several; those that were refused are in an index of theirs.
+
+        What has yet to be noted is looked through once for all of them.
+        """
+        noted, late = (values, None) if refused else self._parted(ATTEMPTS, values, span)
+        sources = [{**noted, "endpoint_id": endpoint_id} for endpoint_id in endpoint_ids]
+        old = self._merged(f"attempts_{refused}of_endpoint_{span.way}", sources, span)
+        if late is None:
+            return old
+        return self._chained(old, self._each(f"attempts_late_{span.way}", late), span)
 
     def _each(self, name: str, values: dict[str, Value]) -> Rows:
         rows: Any = self._transaction.each(_SQL[name], values)
         return rows  # type: ignore[no-any-return]
 
-    def _labelled(self, labels: list[str], values: dict[str, Value], span: Span[int]) -> Rows:
-        """Messages that have one of these labels; those that have yet to get theirs are looked through."""
-        row: Any = self._transaction.row(_SQL["position"], {"name": "labels"})
-        position = 0 if row is None else row[0]
-        sources = [
-            {**values, "label": label, "high": min(span.high, position + 1)} for label in labels
-        ]
+    def _labelled(
+        self, labels: list[str] | None, values: dict[str, Value], span: Span[int]
+    ) -> Rows:
+        """Messages of an application, or those of them that have one of these labels."""
+        noted, late = self._parted(MESSAGES, values, span)
+        sources = [{**noted, "label": label} for label in labels or [""]]
         old = self._merged(f"messages_labelled_{span.way}", sources, span)
-        new = self._each(f"messages_{span.way}", {**values, "low": max(span.low, position)})
+        return self._chained(old, self._each(f"messages_{span.way}", late), span)
+
+    def _delivered(self, values: dict[str, Value], span: Span[int]) -> Rows:
+        """Messages of an application with where their deliveries to an endpoint stand."""
+        noted, late = self._parted(MESSAGES, values, span)
+        old = self._each(f"deliveries_of_endpoint_{span.way}", noted)
+        return self._chained(old, self._each(f"deliveries_late_{span.way}", late), span)
+
+    def _parted(
+        self, kind: Kind, values: dict[str, Value], span: Span[int]
+    ) -> tuple[dict[str, Value], dict[str, Value]]:
+        """The span in two: of rows that have been noted for the lists, and of those that have yet to be."""
+        ends = position(self._transaction, kind.follower)
+        noted = {**values, "high": min(span.high, ends + 1)}
+        return noted, {**values, "low": max(span.low, ends)}
+
+    def _chained(self, old: Rows, new: Rows, span: Span[int]) -> Rows:
         return itertools.chain(*((new, old) if span.down else (old, new)))
 
     def _merged(self, name: str, sources: list[dict[str, Value]], span: Span[int]) -> Rows:
@@ -309,28 +326,3 @@ class Searcher:
             row: Any = self._transaction.row(_SQL["application_ref"], {"id": application_id})
             ref = self._refs[application_id] = "" if row is None else row[0]
         return ref
-
-
-def _span(
-    transaction: Transaction, kind: Kind, which: MessageFilter | AttemptFilter, page: Page
-) -> Span[int]:
-    """
-    The span of a page, newest first, between two instants, so that no rows of other times are read.
-
-    Keys rise in order of commits and public ids in order of making. What was made before
-    `since - slack` was committed before anything of `since`, and likewise at the other end; unless
-    the clock was set back over that instant: then the span has no end there.
-    """
-    position = _HISTORY[f"{kind.table}_position"]
-    span = span_of_ids(transaction, position, kind.prefix, page, descending=True)
-    low, high = span.low, span.high
-    since, until, slack = which.since, which.until, kind.slack
-    if since is not None and in_order(transaction, since, slack):
-        start = ids.smallest_at(kind.prefix, since - slack)
-        row: Any = transaction.row(_HISTORY[f"{kind.table}_before"], {"public_id": start})
-        low = low if row is None else max(low, row[0])
-    if until is not None and in_order(transaction, until, slack):
-        end = ids.smallest_at(kind.prefix, until + slack)
-        row = transaction.row(position, {"public_id": end})
-        high = high if row is None else min(high, row[0])
-    return msgspec.structs.replace(span, low=low, high=high)

@@ -80,12 +80,23 @@ class TimedSearcher(Searcher):
             high = min(high, keys.floor(which.until + kind.slack))
         return msgspec.structs.replace(span, low=low, high=high)
 
-    def _labelled(self, labels: list[str], values: dict[str, Value], span: Span[int]) -> Rows:
-        """Messages of some event types, or with one channel or tag; all have their labels at once."""
+    def _labelled(
+        self, labels: list[str] | None, values: dict[str, Value], span: Span[int]
+    ) -> Rows:
+        """
+        Messages of an application, of some event types of it, or with one channel or tag.
+
+        All have their labels at once.
+        """
+        if labels is None:
+            return self._each(f"messages_{span.way}", values)
         if labels[0][0] != "e":
             return self._each(f"messages_labelled_{span.way}", {**values, "label": labels[0]})
         names = [label[1:] for label in labels]
         return self._together(MESSAGES, f"messages_typed_{span.way}", names, values, span)
+
+    def _delivered(self, values: dict[str, Value], span: Span[int]) -> Rows:
+        return self._each(f"deliveries_of_endpoint_{span.way}", values)
 
     def _of_message(self, values: dict[str, Value], span: Span[int]) -> Rows:
         """The attempts of one message; none was made a day before it."""
@@ -93,8 +104,11 @@ class TimedSearcher(Searcher):
         return super()._of_message({**values, "low": low}, span)
 
     def _of_endpoints(
-        self, name: str, endpoint_ids: Sequence[int], values: dict[str, Value], span: Span[int]
+        self, refused: str, endpoint_ids: Sequence[int], values: dict[str, Value], span: Span[int]
     ) -> Rows:
+        name = f"attempts_{refused}of_endpoint"
+        if values["endpoint_id"] is not None:
+            return self._each(f"{name}_{span.way}", values)
         names = [str(endpoint_id) for endpoint_id in endpoint_ids]
         return self._together(ATTEMPTS, f"{name}s_{span.way}", names, values, span)
 

@@ -14,8 +14,10 @@ from marketbell.store.base import Once, Page, Repeated, Slice
 from marketbell.store.configuration import endpoint_by_id
 from marketbell.store.once import once
 from marketbell.store.paging import span_of_ids
+from marketbell.store.positions import position
 from marketbell.store.rows import decode_names
 from marketbell.store.sealing import Box
+from marketbell.store.search_values import MESSAGES
 from marketbell.store.setbacks import in_order
 from marketbell.store.statements import statements
 from marketbell.store.task_plane import (
@@ -28,7 +30,7 @@ from marketbell.store.task_plane import (
     TaskKind,
     TaskStatus,
 )
-from marketbell.store.transaction import Transaction
+from marketbell.store.transaction import Transaction, Value
 
 _SQL = statements("tasks")
 _HISTORY = statements("history")
@@ -145,18 +147,28 @@ def sight(
             _SQL["due_count"], {"endpoint_id": endpoint.id, "now": now, "limit": due_max}
         )
         due = counted[0]
-    read: Any = transaction.rows(
-        _SQL["candidates"],
-        {
-            "application_id": found.application_id,
-            "endpoint_id": found.endpoint_id,
-            "low": found.position,
-            "high": found.last,
-            "with_codes": found.selection.status_code_class is not None,
-            "limit": rows,
-        },
-    )
-    return Sight(endpoint=endpoint, due=due, candidates=tuple(_candidate_of(row) for row in read))
+    candidates = tuple(_candidate_of(row) for row in _candidates(transaction, found, rows))
+    return Sight(endpoint=endpoint, due=due, candidates=candidates)
+
+
+def _candidates(transaction: Transaction, found: Task, limit: int) -> list[Any]:
+    """The next messages that a task looks at; on SQLite the last ones may have no labels yet."""
+    values: dict[str, Value] = {
+        "application_id": found.application_id,
+        "endpoint_id": found.endpoint_id,
+        "low": found.position,
+        "high": found.last,
+        "with_codes": found.selection.status_code_class is not None,
+        "limit": limit,
+    }
+    if transaction.timed_keys:
+        return transaction.rows(_SQL["candidates"], values)
+    labelled = position(transaction, MESSAGES.follower)
+    rows = transaction.rows(_SQL["candidates"], {**values, "high": min(found.last, labelled)})
+    if len(rows) < limit and labelled < found.last:
+        late = {"low": max(found.position, labelled), "limit": limit - len(rows)}
+        rows += transaction.rows(_SQL["candidates_late"], {**values, **late})
+    return rows
 
 
 def end(

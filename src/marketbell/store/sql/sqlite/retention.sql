@@ -118,11 +118,10 @@ delete from held_key where (endpoint_id, order_key) in (
 
 -- name: endpoint_expunge
 -- A deleted endpoint goes when nothing points to it any more. The last one stays, so that no key
--- is used twice.
+-- is used twice. All attempts at it must have been noted.
 delete from endpoint where id = :endpoint_id
   and id < (select max(id) from endpoint)
-  and not exists (select 1 from attempt a indexed by attempt_endpoint
-    where a.endpoint_id = :endpoint_id)
+  and not exists (select 1 from endpoint_attempt a where a.endpoint_id = :endpoint_id)
   and not exists (select 1 from delivery d indexed by delivery_leased
     where d.state = 'sending' and d.endpoint_id = :endpoint_id);
 
@@ -134,13 +133,13 @@ where deleted_at is not null and (deleted_at, id) > (:low_at, :low)
 order by deleted_at, id limit :limit;
 
 -- name: application_expunge
--- A deleted application goes when nothing points to it any more; the last one stays.
+-- A deleted application goes when nothing points to it any more; the last one stays. All of its
+-- messages must have been labelled.
 delete from application where id = :id
   and id < (select max(id) from application)
   and not exists (select 1 from endpoint e indexed by endpoint_application
     where e.application_id = :id)
-  and not exists (select 1 from message m indexed by message_application
-    where m.application_id = :id);
+  and not exists (select 1 from message_label l where l.application_id = :id and l.label = '');
 
 -- name: failing_since
 -- Live endpoints that have only failed since before an instant, longest first.

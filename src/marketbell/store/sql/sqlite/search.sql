@@ -23,6 +23,16 @@
     and (:channel is null or exists (select 1 from json_each(m.channels) where value = :channel))
     and (:tag is null or exists (select 1 from json_each(m.tags) where value = :tag))
 
+-- part: delivery_stands
+-- Whether there is a delivery, and in one of the states if any are asked for.
+coalesce(d.state, f.state) is not null
+    and (:states is null or coalesce(d.state, f.state) in (select value from json_each(:states)))
+
+-- part: late
+-- Whether an attempt is at the endpoint, or at any of the application's if none is named.
+iif(:endpoint_id is not null, endpoint_id = :endpoint_id, exists (select 1 from endpoint e
+      where e.id = endpoint_id and e.application_id = :application_id))
+
 -- part: refused
 -- What the index over attempts that were not accepted holds.
 (a.outcome <> 'accepted' or a.status_code not between 200 and 299)
@@ -33,23 +43,21 @@ exists (select 1 from application o
       where o.id = m.application_id and o.organization = :organization)
 
 -- name: messages_down
--- The messages of an application that pass, newest first.
+-- The messages of an application that pass, newest first; those of all are gone through.
 select id, passes from (
-  select m.id as id, {message_passes} as passes
-  from message m indexed by message_application
-  where m.application_id = :application_id and m.id > :low and m.id < :high)
+  select m.id as id, m.application_id = :application_id and {message_passes} as passes
+  from message m where m.id > :low and m.id < :high)
 where passes or {beat} order by id desc limit :limit;
 
 -- name: messages_up
 -- The same, the other way round.
 select id, passes from (
-  select m.id as id, {message_passes} as passes
-  from message m indexed by message_application
-  where m.application_id = :application_id and m.id > :low and m.id < :high)
+  select m.id as id, m.application_id = :application_id and {message_passes} as passes
+  from message m where m.id > :low and m.id < :high)
 where passes or {beat} order by id limit :limit;
 
 -- name: messages_labelled_down
--- The messages of one event type, channel or tag that pass, newest first.
+-- The messages of one event type, channel or tag that pass, newest first, or all with the label ''.
 select id, passes from (
   select m.id as id, {message_passes} as passes
   from message_label l cross join message m on m.id = l.message_id
@@ -102,18 +110,41 @@ order by t.rowid limit :limit;
 -- The attempts at an endpoint that pass, newest first.
 select id, passes from (
   select a.id as id, {attempt_passes} as passes
-  from attempt a indexed by attempt_endpoint cross join message m on m.id = a.message_id
-  where a.endpoint_id = :endpoint_id and a.id > :low and a.id < :high
-    and m.application_id = :application_id)
-where passes or {beat} order by id desc limit :limit;
+  from endpoint_attempt e cross join attempt a on a.id = e.attempt_id
+  cross join message m on m.id = a.message_id
+  where e.endpoint_id = :endpoint_id and e.attempt_id > :low and e.attempt_id < :high
+    and m.application_id = :application_id
+  order by e.attempt_id desc)
+where passes or {beat} limit :limit;
 
 -- name: attempts_of_endpoint_up
 -- The same, the other way round.
 select id, passes from (
   select a.id as id, {attempt_passes} as passes
-  from attempt a indexed by attempt_endpoint cross join message m on m.id = a.message_id
-  where a.endpoint_id = :endpoint_id and a.id > :low and a.id < :high
-    and m.application_id = :application_id)
+  from endpoint_attempt e cross join attempt a on a.id = e.attempt_id
+  cross join message m on m.id = a.message_id
+  where e.endpoint_id = :endpoint_id and e.attempt_id > :low and e.attempt_id < :high
+    and m.application_id = :application_id
+  order by e.attempt_id)
+where passes or {beat} limit :limit;
+
+-- name: attempts_late_down
+-- The same of attempts that have yet to be noted, at one endpoint or all of an application's, newest
+-- first; the attempts of all are gone through.
+select id, passes from (
+  select a.id as id, m.application_id = :application_id
+    and (:endpoint_id is null or a.endpoint_id = :endpoint_id) and {attempt_passes} as passes
+  from (select * from attempt where id > :low and id < :high and ({late} or {beat})) a
+  cross join message m on m.id = a.message_id)
+where passes or {beat} order by id desc limit :limit;
+
+-- name: attempts_late_up
+-- The same, the other way round.
+select id, passes from (
+  select a.id as id, m.application_id = :application_id
+    and (:endpoint_id is null or a.endpoint_id = :endpoint_id) and {attempt_passes} as passes
+  from (select * from attempt where id > :low and id < :high and ({late} or {beat})) a
+  cross join message m on m.id = a.message_id)
 where passes or {beat} order by id limit :limit;
 
 -- name: attempts_refused_of_endpoint_down
@@ -193,25 +224,47 @@ select id from endpoint indexed by endpoint_application where application_id = :
 -- name: deliveries_of_endpoint_down
 -- The messages of an application that have a delivery to an endpoint and that pass, newest first.
 select id, passes from (
-  select m.id as id, coalesce(d.state, f.state) is not null
-    and (:states is null or coalesce(d.state, f.state) in (select value from json_each(:states)))
-    and {message_passes} as passes
-  from message m indexed by message_application
+  select m.id as id, {delivery_stands} and {message_passes} as passes
+  from message_label l cross join message m on m.id = l.message_id
   left join delivery d on d.message_id = m.id and d.endpoint_id = :endpoint_id
   left join finished_delivery f on f.message_id = m.id and f.endpoint_id = :endpoint_id
-  where m.application_id = :application_id and m.id > :low and m.id < :high)
-where passes or {beat} order by id desc limit :limit;
+  where l.application_id = :application_id and l.label = ''
+    and l.message_id > :low and l.message_id < :high
+  order by l.message_id desc)
+where passes or {beat} limit :limit;
 
 -- name: deliveries_of_endpoint_up
 -- The same, the other way round.
 select id, passes from (
-  select m.id as id, coalesce(d.state, f.state) is not null
-    and (:states is null or coalesce(d.state, f.state) in (select value from json_each(:states)))
-    and {message_passes} as passes
-  from message m indexed by message_application
+  select m.id as id, {delivery_stands} and {message_passes} as passes
+  from message_label l cross join message m on m.id = l.message_id
   left join delivery d on d.message_id = m.id and d.endpoint_id = :endpoint_id
   left join finished_delivery f on f.message_id = m.id and f.endpoint_id = :endpoint_id
-  where m.application_id = :application_id and m.id > :low and m.id < :high)
+  where l.application_id = :application_id and l.label = ''
+    and l.message_id > :low and l.message_id < :high
+  order by l.message_id)
+where passes or {beat} limit :limit;
+
+-- name: deliveries_late_down
+-- The same of messages that have no labels yet: all of them are gone through, newest first.
+select id, passes from (
+  select m.id as id, m.application_id = :application_id and {delivery_stands}
+    and {message_passes} as passes
+  from message m
+  left join delivery d on d.message_id = m.id and d.endpoint_id = :endpoint_id
+  left join finished_delivery f on f.message_id = m.id and f.endpoint_id = :endpoint_id
+  where m.id > :low and m.id < :high and (m.application_id = :application_id or {beat}))
+where passes or {beat} order by id desc limit :limit;
+
+-- name: deliveries_late_up
+-- The same, the other way round.
+select id, passes from (
+  select m.id as id, m.application_id = :application_id and {delivery_stands}
+    and {message_passes} as passes
+  from message m
+  left join delivery d on d.message_id = m.id and d.endpoint_id = :endpoint_id
+  left join finished_delivery f on f.message_id = m.id and f.endpoint_id = :endpoint_id
+  where m.id > :low and m.id < :high and (m.application_id = :application_id or {beat}))
 where passes or {beat} order by id limit :limit;
 
 -- name: deliveries_undelivered_down
@@ -309,15 +362,6 @@ insert or ignore into setback (high, low) values (:high, :low);
 delete from setback where (high, low) <= (
   select high, low from setback order by high desc, low desc limit 1 offset :kept);
 
--- name: unlabelled
--- The next messages of all that have no labels yet.
-select id, application_id, event_type, channels, tags from message
-where id > :position order by id limit :limit;
-
--- name: label_insert
--- Note an event type, a channel or a tag of a message.
-insert or ignore into message_label (application_id, label, message_id) values (?, ?, ?);
-
 -- name: messages_from
 -- The next messages of all, with their payloads where they are kept.
 select m.id, m.application_id, m.created_at, p.body
@@ -332,6 +376,10 @@ select ?, ?, ? where exists (select 1 from payload where message_id = ?);
 -- name: message_next
 -- When the first message behind a position was accepted.
 select created_at from message where id > :position order by id limit 1;
+
+-- name: attempt_next
+-- When the first attempt behind a position was begun.
+select started_at from attempt where id > :position order by id limit 1;
 
 -- name: message_first
 -- The lowest key of a message.

@@ -106,16 +106,33 @@ delete from task where id in (
   select id from task indexed by task_ended
   where status <> 'running' and updated_at < :before limit :limit);
 
--- name: candidates
--- The next messages of an application, each with where its delivery to an endpoint stands.
+-- part: candidate
+-- A message with where its delivery to an endpoint stands, and how the last attempt ended if asked.
 select m.id, m.event_type, m.channels, m.tags, m.created_at,
   exists (select 1 from aimed_message o where o.message_id = m.id), coalesce(d.state, f.state),
   iif(:with_codes, (
     select a.status_code from attempt a indexed by attempt_message
     where a.message_id = m.id and a.endpoint_id = :endpoint_id order by a.id desc limit 1), null)
-from message m indexed by message_application
+
+-- part: with_delivery
+-- Where a message's delivery to the endpoint is kept.
 left join delivery d on d.message_id = m.id and d.endpoint_id = :endpoint_id
 left join finished_delivery f on f.message_id = m.id and f.endpoint_id = :endpoint_id
+
+-- name: candidates
+-- The next messages of an application that have labels, each with its delivery to an endpoint.
+{candidate}
+from message_label l cross join message m on m.id = l.message_id
+{with_delivery}
+where l.application_id = :application_id and l.label = ''
+  and l.message_id > :low and l.message_id <= :high
+order by l.message_id limit :limit;
+
+-- name: candidates_late
+-- The same of those that have none yet: the messages of all are gone through.
+{candidate}
+from message m
+{with_delivery}
 where m.application_id = :application_id and m.id > :low and m.id <= :high
 order by m.id limit :limit;
 

@@ -165,7 +165,6 @@ create table message (
   deliver_at integer,
   headers text
 ) strict;
-create index message_application on message (application_id, id);
 create unique index message_event_id on message (application_id, event_id)
   where event_id is not null;
 
@@ -199,7 +198,6 @@ create table attempt (
   duration integer not null
 ) strict;
 create index attempt_message on attempt (message_id, id);
-create index attempt_endpoint on attempt (endpoint_id, id);
 
 create table finished_delivery (
   message_id integer not null,

@@ -1,8 +1,9 @@
 -- migrate: before
 -- What searches and figures stand on, beside the lists' own indexes.
 
--- Messages by event type (`e` and the name), channel (`c`) and tag (`t`), within their application.
--- Written behind, many at once and sorted: as an index of the table it would cost a publish a tenth.
+-- Messages by event type (`e` and the name), channel (`c`) and tag (`t`), within their application,
+-- and all of it by the empty label. Written behind, many at once and sorted: each index of the table
+-- would cost a publish a tenth.
 create table message_label (
   application_id integer not null,
   label text not null,
@@ -12,12 +13,28 @@ create table message_label (
 
 create trigger message_unlabelled after delete on message
 begin
-  delete from message_label where (application_id, label, message_id) in (
-    select old.application_id, 'e' || old.event_type, old.id
-    union all
-    select old.application_id, 'c' || value, old.id from json_each(coalesce(old.channels, '[]'))
-    union all
-    select old.application_id, 't' || value, old.id from json_each(coalesce(old.tags, '[]')));
+  delete from message_label
+  where application_id = old.application_id and label = '' and message_id = old.id;
+  delete from message_label
+  where application_id = old.application_id and label = 'e' || old.event_type and message_id = old.id;
+  delete from message_label
+  where old.channels is not null and application_id = old.application_id and message_id = old.id
+    and label in (select 'c' || value from json_each(old.channels));
+  delete from message_label
+  where old.tags is not null and application_id = old.application_id and message_id = old.id
+    and label in (select 't' || value from json_each(old.tags));
+end;
+
+-- Attempts by endpoint, written behind as well.
+create table endpoint_attempt (
+  endpoint_id integer not null,
+  attempt_id integer not null,
+  primary key (endpoint_id, attempt_id)
+) strict, without rowid;
+
+create trigger attempt_forgotten after delete on attempt
+begin
+  delete from endpoint_attempt where endpoint_id = old.endpoint_id and attempt_id = old.id;
 end;
 
 -- Attempts that were not accepted, and the few that were with another status than 2xx: of one
