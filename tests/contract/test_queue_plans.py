@@ -74,14 +74,21 @@ DRIVERS = {
     "lane_lower": "INTEGER PRIMARY KEY (rowid=?)",
     "lane_set": "INTEGER PRIMARY KEY (rowid=?)",
     "key_held_by": "INDEX held_key_message (message_id=?",
+    "mark_find": "INTEGER PRIMARY KEY (rowid=?)",
+    "mark_part": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "mark_drop": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+    "mark_load": "PRIMARY KEY (bucket=?)",
 }
 MAY_SCAN = (
     "SCAN CONSTANT ROW",
     "SCAN j VIRTUAL TABLE",  # the keys that were asked for
+    "SCAN part",  # of the index over marks, as many as one step may pass
     "SCAN delivery USING",  # the claims of a process that is gone, once, when a file is opened
 )
 MAY_SCAN_ONE_ROW = ("last_message_id", "attempt_last", "lane_next_at", "mark_last")
 """The greatest or least of an index, which is one look at its end."""
+MAY_SORT = ("mark_load",)
+"""What runs when a file is opened and then no more."""
 
 
 class Crowd:
@@ -250,7 +257,7 @@ def test_no_statement_reads_a_whole_table_or_sorts(planned: Crowd, name: str) ->
     for line in planned.plan(name):
         allowed = line.startswith(MAY_SCAN) or name in MAY_SCAN_ONE_ROW
         assert not line.startswith("SCAN") or allowed, line
-        assert "TEMP B-TREE" not in line, line
+        assert "TEMP B-TREE" not in line or name in MAY_SORT, line
         assert "AUTOMATIC" not in line, line
 
 

@@ -34,9 +34,9 @@ _SQL = statements("queue")
 _WRITES: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
 _READS: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX
 """A connection is one thread's, so it needs no lock of its own; one would cost 2 us a message."""
-_STATEMENTS: Final = 600
+_STATEMENTS: Final = 512
 """
-Prepared statements that the writing connection keeps.
+Prepared statements that the writing connection keeps; APSW takes no greater number.
 
 APSW counts each row of an `executemany` as one more use, and forgets what is older than so many
 uses: with its 100 every commit of 15 messages or more had to parse all its statements again.
@@ -224,6 +224,7 @@ class SqliteExecutor:
             self._run(transaction, works)
         except BaseException as error:
             self._publisher.keys.last = before
+            self._marks.undone(transaction)
             self._roll_back()
             if isinstance(error, _DATA_FAULTS):
                 raise DataFault(str(error)) from error
@@ -234,6 +235,7 @@ class SqliteExecutor:
             connection.execute("commit")
         except apsw.Error as error:
             self._publisher.keys.last = before
+            self._marks.undone(transaction)
             if connection.in_transaction or _was_not_written(error):
                 self._roll_back()
                 raise store_error(error) from error

@@ -19,18 +19,21 @@ select j.value, (
 from json_each(:application_ids) as j;
 
 -- name: mark_table
--- The index over the keys of marks; it lives as long as the writing connection.
+-- The index over the keys of marks; it lives as long as the writing connection. See Marks.
 create temp table mark (
+  place integer primary key,
   bucket integer not null,
-  key blob not null,
-  sequence integer not null,
-  primary key (bucket, key)
-) without rowid;
+  sequence integer not null
+);
 
 -- name: mark_load
--- Index the marks of one bucket.
-insert or ignore into temp.mark (bucket, key, sequence)
-select bucket, key, sequence from idempotency where bucket = :bucket;
+-- Index the marks of one bucket; of two in one place the newer stays. Sorted takes half the time.
+insert or replace into temp.mark (place, bucket, sequence)
+select
+  (('0x' || hex(substr(key, 9, 4))) ->> '$' & 2147483647 | (bucket % 2 << 31)) << 32
+    | ('0x' || hex(substr(key, 13, 4))) ->> '$',
+  bucket, sequence
+from idempotency where bucket = :bucket order by 1, sequence;
 
 -- name: mark_bucket_after
 -- The next bucket that holds anything.
@@ -41,20 +44,26 @@ select min(bucket) from idempotency where bucket > :bucket;
 select coalesce(max(sequence), 0) from idempotency where bucket = :bucket;
 
 -- name: mark_find
--- Earlier requests with one of these keys, given as a JSON list of hexadecimal digits.
+-- What stands in these places of the index, given as a JSON list, and is not over.
 select i.key, i.body, i.message_id, i.answer
-from json_each(:keys) as j
-cross join temp.mark as m on m.bucket = :bucket and m.key = unhex(j.value)
-cross join idempotency as i on i.bucket = m.bucket and i.sequence = m.sequence and i.key = m.key;
+from json_each(:places) as j
+cross join temp.mark as m on m.place = j.value and m.bucket >= :oldest
+cross join idempotency as i on i.bucket = m.bucket and i.sequence = m.sequence;
 
 -- name: mark_insert
--- Index a mark.
-insert or replace into temp.mark (bucket, key, sequence) values (?, ?, ?);
+-- Index marks of one bucket that have come one after another, given as a JSON list of places.
+insert or replace into temp.mark (place, bucket, sequence)
+select j.value, :bucket, :first + j.key from json_each(:places) as j;
+
+-- name: mark_part
+-- How many marks stand in the next part of the index, and in which place the last of them.
+with part as materialized (
+  select place from temp.mark where place between :first and :last order by place limit :limit)
+select count(*), max(place) from part;
 
 -- name: mark_drop
--- Take a part of a bucket that is over out of the index.
-delete from temp.mark where (bucket, key) in (
-  select bucket, key from temp.mark where bucket = :bucket limit :limit);
+-- Take what is over out of a part of the index.
+delete from temp.mark where place between :first and :last and bucket < :oldest;
 
 -- name: idempotency_insert
 -- Mark a request as made.
