@@ -14,8 +14,6 @@ import pytest
 
 from support.eventually import PATIENCE_S
 
-pytestmark = pytest.mark.alone
-
 SLOW_MS = 1_500
 """Longer than the machine stands still within a good request."""
 
@@ -25,6 +23,7 @@ class Raw:
 
     def __init__(self, url: str) -> None:
         address = httpx.URL(url)
+        self.begun = time.monotonic()
         self.socket = socket.create_connection((address.host, address.port), timeout=60)
 
     def __enter__(self) -> Self:
@@ -42,8 +41,7 @@ class Raw:
         return True
 
     def drip(self, data: bytes, *, every_s: float, limit_s: float) -> float:
-        """Send a byte now and then until the server ends it; how long that took."""
-        begun = time.monotonic()
+        """Send a byte now and then until the server ends it; how long that is since it was opened."""
         self.socket.settimeout(every_s)
         for count in range(int(limit_s / every_s)):
             if not self.send(data[count : count + 1] or b"a"):
@@ -56,7 +54,7 @@ class Raw:
             except OSError:
                 break
         self.socket.settimeout(60)
-        return time.monotonic() - begun
+        return time.monotonic() - self.begun
 
     def answer(self) -> tuple[int, dict[str, str], bytes]:
         """The whole of what the server said before it closed; status 0 for nothing."""
@@ -336,6 +334,20 @@ class TestOrigins:
             assert answer.headers["access-control-allow-origin"] == "http://localhost:5173"
             assert "x-request-id" in answer.headers["access-control-expose-headers"]
             assert answer.headers["vary"] == "Origin"
+
+    def test_answers_ahead_of_asgi_do_too(self, bounded: Any) -> None:
+        api = bounded.client()
+        api.post("/app", json={"name": "S", "uid": "ahead"})
+        request = (
+            "POST /api/v1/app/ahead/msg HTTP/1.1\r\nHost: here\r\nContent-Length: 30\r\n"
+            f"Authorization: {api.headers['authorization']}\r\n\r\n"
+            '{"eventType":"a","payload":{}}'
+        )
+        with Raw(bounded.url) as raw:  # head and body in one piece
+            raw.send(request.encode())
+            lines = list(iter(raw.socket.makefile("rb").readline, b"\r\n"))
+        assert lines[0].startswith(b"HTTP/1.1 202 ")
+        assert [line for line in lines if line.lower().startswith(b"vary")] == [b"vary: Origin\r\n"]
 
     @pytest.mark.parametrize(
         "origin",

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
+from structlog.testing import capture_logs
 
 from marketbell.api.answers import Answer
 from marketbell.api.app import Api, create_app
 from marketbell.api.clients import cut_late
+from marketbell.api.message_in import Incoming
 from marketbell.api.plain import plain_request
+from marketbell.api.publish import answer_to
 from marketbell.assembly import make_dispatcher, open_client
 from marketbell.clock import SystemClock
 from marketbell.control.origins import Peer
 from marketbell.control.tokens import create_token
+from marketbell.delivery.intake import Verdicts
 from marketbell.dialects.registry import Registry
 from marketbell.listening import serve
+from marketbell.model import Message
 from marketbell.observe import Observer
 from marketbell.settings import load_settings
-from marketbell.store.base import ApplicationDraft
+from marketbell.signing import new_secret
+from marketbell.store.base import ApplicationDraft, EndpointDraft
 from support.opened import opened
 
 ORGANIZATION = "org_tests"
@@ -87,15 +95,21 @@ def one_request(number: int, size: int = 0) -> bytes:
     ) % (TOKEN, len(body), body)
 
 
+async def answered(served: Api, requests: Iterable[bytes]) -> list[Answer]:
+    """The answers to requests that come in one turn."""
+    tasks: set[asyncio.Task[None]] = set()
+    connections = []
+    for data in requests:
+        request = plain_request(data)
+        assert request is not None
+        connections.append(Connection(tasks))
+        served.runs.take(request, connections[-1])
+    return await asyncio.gather(*(connection.got for connection in connections))
+
+
 async def published(served: Api, count: int, size: int = 0) -> Counter[int]:
     """How so many requests of one turn were answered, each with a payload of some `size` bytes."""
-    tasks: set[asyncio.Task[None]] = set()
-    connections = [Connection(tasks) for _ in range(count)]
-    for number, connection in enumerate(connections):
-        request = plain_request(one_request(number, size))
-        assert request is not None
-        served.runs.take(request, connection)
-    answers = await asyncio.gather(*(connection.got for connection in connections))
+    answers = await answered(served, (one_request(number, size) for number in range(count)))
     for number, answer in enumerate(answers):
         if answer.status == 202:
             assert json.loads(answer.body)["payload"]["n"] == number
@@ -114,7 +128,57 @@ async def test_a_turn_is_no_way_past_the_bound_on_bytes_that_wait(tmp_path: Path
     async with api(tmp_path, waiting_bytes=1_000 * KB) as served:
         assert await published(served, 1) == {202: 1}
         answers = await published(served, 100, size=200 * KB)
-        assert answers == {202: 20, 503: 80}
+        assert answers == {202: 19, 503: 81}
+
+
+async def test_a_turn_is_no_way_past_the_rows_of_a_transaction(tmp_path: Path) -> None:
+    async with api(tmp_path, rows_per_transaction=1_000) as served:
+        store, now = served.services.store, served.services.clock.now()
+        application = await store.application(ORGANIZATION, "shop")
+        for number in range(50):
+            draft = EndpointDraft(
+                url=f"http://127.0.0.1:9/{number}", paused=True, secret=new_secret()
+            )
+            await store.create_endpoint(application.id, draft, now=now, endpoints_max=50)
+        assert await published(served, 1) == {202: 1}
+        rows: list[int] = []
+        store.statistics.observe = lambda count, _seconds: rows.append(count)  # type: ignore[attr-defined]
+        assert await published(served, 100) == {202: 100}
+        assert sum(rows) >= 100 * 51
+        assert max(rows) <= 1_000
+
+
+async def test_a_fault_in_one_answer_leaves_the_others_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = answer_to
+
+    def fails_for_3(message: Message, given: Incoming, *, with_content: bool) -> Answer:
+        if b'"n":3,' in message.payload:
+            raise RuntimeError("no answer can be made")
+        return made(message, given, with_content=with_content)
+
+    async with api(tmp_path) as served:
+        assert await published(served, 1) == {202: 1}
+        monkeypatch.setattr("marketbell.api.publish_runs.answer_to", fails_for_3)
+        answers = await answered(served, map(one_request, range(10)))
+    assert [answer.status for answer in answers] == [202] * 3 + [500] + [202] * 6
+
+
+async def test_a_fault_of_a_whole_run_is_told_once_with_where_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_acceptances: object) -> Verdicts:
+        raise RuntimeError("the run broke")
+
+    async with api(tmp_path) as served:
+        assert await published(served, 1) == {202: 1}
+        monkeypatch.setattr(served.services.publisher.runs, "publish", broken)
+        with capture_logs() as told:
+            assert await published(served, 10) == {500: 10}
+    (line,) = told
+    assert line["event"] == "request failed"
+    assert traceback.extract_tb(line["exc_info"].__traceback__)[-1].name == "broken"
 
 
 async def test_the_runs_of_one_turn_answer_each_its_own(tmp_path: Path) -> None:

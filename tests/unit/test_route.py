@@ -16,7 +16,7 @@ from marketbell.delivery.netguard import check_url
 from marketbell.delivery.plan import Plan
 from marketbell.delivery.route import Forms, Route
 from marketbell.delivery.wire import heads_of, request_head
-from marketbell.dialects.base import AttemptStart, Form
+from marketbell.dialects.base import AttemptStart, Form, Request
 from marketbell.dialects.standard import Standard
 from marketbell.model import Endpoint, Instant, Message, SigningKey
 from support.lanes import NOW, make_claim, make_plan
@@ -78,6 +78,15 @@ class Broken(Standard):
         raise KeyError(endpoint.public_id)
 
 
+class Wrapped(Standard):
+    """Renders otherwise than the class that it builds on."""
+
+    def render(self, message: Message, endpoint: Endpoint, start: AttemptStart) -> Request:
+        """The payload within another object."""
+        made = super().render(message, endpoint, start)
+        return Request(made.headers, b'{"data":%b}' % made.body)
+
+
 def route(plan: Plan) -> Route:
     """The way of a plan."""
     return Route(plan, Limits(), 16_000)
@@ -88,6 +97,7 @@ def test_only_a_dialect_that_has_a_form_is_not_rendered() -> None:
     assert route(plan).head_of is None
     assert route(plan).form()
     assert not route(msgspec.structs.replace(plan, dialect=Broken())).form()
+    assert not route(msgspec.structs.replace(plan, dialect=Wrapped())).form()
     assert not route(msgspec.structs.replace(plan, target=None, fault="refused")).form()
 
 

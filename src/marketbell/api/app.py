@@ -15,7 +15,7 @@ from marketbell.api.access import table_of
 from marketbell.api.answers import Answer, Receive, RequestIds, Scope, Send, send_answer
 from marketbell.api.bodies import read_body
 from marketbell.api.call import Call, Operation
-from marketbell.api.cors import Cors
+from marketbell.api.cors import VARY_LINE, Cors
 from marketbell.api.framed import Framed
 from marketbell.api.guard import WITH_BODY, Guard
 from marketbell.api.limits import Limits
@@ -84,6 +84,8 @@ class Api:
         self.guard = Guard(services, self._sources, table_of(operations()))
         """Who is let in, and who may do what."""
         self._cors = Cors(settings.cors_origins) if settings.cors_origins else None
+        self.always = VARY_LINE if settings.cors_origins else b""
+        """Header lines that answers ahead of ASGI have too."""
         self.limits = Limits(
             connections=settings.connections_max,
             head_bytes=settings.head_max,
@@ -225,7 +227,7 @@ class Api:
     def _failed(self, fault: Exception, scope: Scope, request_id: bytes) -> Answer:
         if isinstance(fault, MarketbellError):
             return self._problem(fault, scope, request_id)
-        return self._broken(scope, request_id)
+        return self._broken(fault, scope, request_id)
 
     async def serve(
         self, by_method: dict[str, Operation], scope: Scope, receive: Receive, send: Send
@@ -314,8 +316,8 @@ class Api:
                 self._failures = 0
         return answer
 
-    def _broken(self, scope: Scope, request_id: bytes) -> Answer:
-        _log.exception("request failed", status=500, **_named(scope, request_id))
+    def _broken(self, fault: Exception, scope: Scope, request_id: bytes) -> Answer:
+        _log.error("request failed", status=500, exc_info=fault, **_named(scope, request_id))
         return server_error()
 
 

@@ -153,7 +153,7 @@ class BoundedProtocol(HttpToolsProtocol):
             start = _STARTS[answer.status] = (headers, _start(answer.status, headers))
         head = head_of(answer, request_id)
         end = b"connection: close\r\n\r\n" if last else b"\r\n"
-        return b"%b%b%b%b" % (start[1], head, end, answer.body)
+        return b"%b%b%b%b%b" % (start[1], head, self.app.always, end, answer.body)
 
     def _refuse_head(self) -> None:
         limit = self.app.limits.head_bytes

@@ -9,6 +9,8 @@ from marketbell.api.answers import Answer, Event, Header, Scope, Send
 
 _UNDER: Final = "/api/"
 _VARY: Final[Header] = (b"vary", b"Origin")
+VARY_LINE: Final = b"%b: %b\r\n" % _VARY
+"""What answers ahead of ASGI have of it; a request with an Origin goes through ASGI."""
 _METHODS: Final = b"GET, POST, PUT, PATCH, DELETE"
 _HEADERS: Final = (
     b"authorization, content-type, idempotency-key, x-request-id, svix-req-id, svix-req-attempt"

@@ -11,7 +11,7 @@ from marketbell.api.publish import PREFIX, SUFFIX
 from marketbell.control.gate import digest_of
 
 _FIRST: Final = re.compile(
-    b"POST %b([a-zA-Z0-9_.-]+)%b(?:\\?([^ \r\n]*))? HTTP/1\\.1\r\n"
+    b'POST %b([a-zA-Z0-9_.-]+)%b(?:\\?([!-"$-~]*))? HTTP/1\\.1\r\n'
     % (re.escape(PREFIX.encode()), re.escape(SUFFIX.encode()))
 )
 _FIELD: Final = re.compile(
@@ -20,7 +20,20 @@ _FIELD: Final = re.compile(
 )
 """A header line as RFC 9112 section 5 writes it, not empty, folded or odd."""
 _LENGTH: Final = re.compile(rb"[0-9]{1,12}")
-_NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"origin"})
+_NOT_PLAIN: Final = frozenset(
+    {
+        b"expect",
+        b"keep-alive",
+        b"origin",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""What changes how a request is read or answered: hop by hop (RFC 9110, section 7.6.1), or across origins."""
+_HEAD_MAX: Final = 65_536
 _KEPT: Final = b"keep-alive"
 _LESSONS: Final = 4
 """How often a connection looks for what its requests begin with alike."""
@@ -48,9 +61,11 @@ class PlainRequests:
     comparison.
     """
 
-    __slots__ = ("_alike", "_caller", "_headers", "_last", "_lessons")
+    __slots__ = ("_alike", "_caller", "_head_max", "_headers", "_last", "_lessons")
 
-    def __init__(self) -> None:
+    def __init__(self, head_max: int = _HEAD_MAX) -> None:
+        self._head_max = head_max
+        """Bytes of a request line with its headers; what is longer is not looked through."""
         self._last: list[bytes] = []
         self._lessons = _LESSONS
         self._alike = b""
@@ -63,7 +78,7 @@ class PlainRequests:
         The request, if `data` is exactly one and nothing about it can be read in two ways.
 
         None for all else, which is not judged here: in parts, pipelined, chunked, with an escape
-        in its path, a header twice, a hop-by-hop header, or malformed.
+        in its path, a header twice, a hop-by-hop header, a head too large, or malformed.
         """
         first = _FIRST.match(data)
         if first is None:
@@ -75,7 +90,7 @@ class PlainRequests:
             headers, caller = self._headers.copy(), self._caller
         else:
             headers, caller = {}, b""
-        end = data.find(b"\r\n\r\n", at - 2)
+        end = data.find(b"\r\n\r\n", at - 2, self._head_max)
         if end < 0:
             return None
         lines = data[at:end].split(b"\r\n") if end > at else []

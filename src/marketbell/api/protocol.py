@@ -19,9 +19,8 @@ class PublishProtocol(BoundedProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # uvicorn's own, handed on
         super().__init__(*arguments, **named)
-        self._plain = PlainRequests()
+        self._plain = PlainRequests(self.app.limits.head_bytes)
         self._body_max = self.app.body_max
-        self._head_max = self.app.limits.head_bytes
         self._answering = False
         self._last = False
         self._held: list[bytes] = []
@@ -37,15 +36,13 @@ class PublishProtocol(BoundedProtocol):
         self._idle_since = None
         if not self._within and (self.cycle is None or self.cycle.response_complete):
             request = self._plain.read(data)
-            if request is not None:
-                size = len(request.body)
-                if size <= self._body_max and len(data) - size <= self._head_max:
-                    if self.timeout_keep_alive_task is not None:
-                        self._unset_keepalive_if_required()
-                    self._waits_since = None
-                    self._answering = True
-                    self.app.runs.take(request, self)
-                    return
+            if request is not None and len(request.body) <= self._body_max:
+                if self.timeout_keep_alive_task is not None:
+                    self._unset_keepalive_if_required()
+                self._waits_since = None
+                self._answering = True
+                self.app.runs.take(request, self)
+                return
         super().data_received(data)
 
     def cut_if_late(self, now: float) -> None:

@@ -23,8 +23,14 @@ from marketbell.model import Instant
 from marketbell.store.base import Published
 
 _TOGETHER: Final = 256
+_TOGETHER_ROWS: Final = 512
 _TOGETHER_BYTES: Final = 4_000_000
-"""Messages of one run, and the bytes of their requests: what waits for the store is bounded run by run."""
+"""
+Messages of one run, their rows with all the deliveries that they may have, and the bytes of their requests.
+
+What waits for the store is bounded run by run, and one run is a small part of a transaction: nobody's
+message is refused or held up for the many rows of another's.
+"""
 
 
 class Caller(Protocol):
@@ -94,35 +100,48 @@ class PublishRuns:
         self._waiting.append((request, caller))
 
     def _begin(self) -> None:
-        """Judge what has come in this turn."""
+        """Judge what has come in this turn, and publish what is good in runs."""
         waiting, self._waiting = self._waiting, []
         now, real_now = self._clock.now(), self._clock.real_now()
         run: list[_Ready] = []
-        size = 0
+        rows = size = 0
         for request, caller in waiting:
-            request_id = self._request_ids.of(request.headers)
-            try:
-                principal = self._gate.known_by(request.caller, real_now)
-            except MarketbellError as fault:
-                answer = self._failed(fault, request.application, request_id)
-                caller.answered(answer, request_id)
-                continue
-            ready = None
-            if principal is not None:
-                try:
-                    ready = self._ready(request, request_id, caller, principal, now)
-                except Exception:
-                    ready = None  # it is judged again by what is so now, and told then
+            ready = self._judged(request, caller, now, real_now)
             if ready is None:
-                self._alone(request, request_id, caller, principal)
                 continue
+            more = 1 + len(ready.acceptance.subscribers.endpoints)
+            if run and (
+                len(run) >= _TOGETHER
+                or rows + more > _TOGETHER_ROWS
+                or size + len(request.body) > _TOGETHER_BYTES
+            ):
+                _start(self._publish(run), run[0].caller)
+                run, rows, size = [], 0, 0
             run.append(ready)
+            rows += more
             size += len(request.body)
-            if len(run) >= _TOGETHER or size >= _TOGETHER_BYTES:
-                _start(self._publish(run), caller)
-                run, size = [], 0
         if run:
             _start(self._publish(run), run[0].caller)
+
+    def _judged(
+        self, request: PlainRequest, caller: Caller, now: Instant, real_now: Instant
+    ) -> _Ready | None:
+        """A request that is good by what is in memory; None for one that is answered by itself."""
+        request_id = self._request_ids.of(request.headers)
+        try:
+            principal = self._gate.known_by(request.caller, real_now)
+        except Exception as fault:
+            caller.answered(self._failed(fault, request.application, request_id), request_id)
+            return None
+        if principal is not None:
+            try:
+                ready = self._ready(request, request_id, caller, principal, now)
+            except Exception:
+                ready = None  # it is judged again by what is so now, and told then
+            if ready is not None:
+                return ready
+        self._alone(request, request_id, caller, principal)
+        return None
 
     def _ready(
         self,
@@ -157,20 +176,31 @@ class PublishRuns:
         _start(answer(), caller)
 
     async def _publish(self, run: Sequence[_Ready]) -> None:
-        verdicts: Sequence[Published | Exception]
         try:
             verdicts = await self._runs.publish([ready.acceptance for ready in run])
-        except Exception as fault:
+        except MarketbellError as fault:
             verdicts = [fault] * len(run)
+        except Exception as fault:  # told once, with where it comes from
+            answer = self._failed(fault, run[0].request.application, run[0].request_id)
+            for ready in run:
+                ready.caller.answered(answer, ready.request_id)
+            return
         for ready, verdict in zip(run, verdicts, strict=True):
-            if isinstance(verdict, Published):
-                answer = answer_to(verdict.message, ready.given, with_content=ready.with_content)
-            elif isinstance(verdict, StaleError | NotFoundError):
-                self._alone(ready.request, ready.request_id, ready.caller, ready.principal)
-                continue
-            else:
-                answer = self._failed(verdict, ready.request.application, ready.request_id)
-            ready.caller.answered(answer, ready.request_id)
+            try:
+                answered = self._answer(ready, verdict)
+            except Exception as fault:  # the others are to have their answers
+                answered = self._failed(fault, ready.request.application, ready.request_id)
+            if answered is not None:
+                ready.caller.answered(answered, ready.request_id)
+
+    def _answer(self, ready: _Ready, verdict: Published | MarketbellError) -> Answer | None:
+        """The answer to a verdict; None if the message is published by itself instead."""
+        if isinstance(verdict, Published):
+            return answer_to(verdict.message, ready.given, with_content=ready.with_content)
+        if isinstance(verdict, StaleError | NotFoundError):
+            self._alone(ready.request, ready.request_id, ready.caller, ready.principal)
+            return None
+        return self._failed(verdict, ready.request.application, ready.request_id)
 
 
 def _start(work: Coroutine[None, None, None], caller: Caller) -> None:

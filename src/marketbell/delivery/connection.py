@@ -282,6 +282,7 @@ class Connection(asyncio.Protocol):
         if self.flight is None:
             return
         if self._head_done and ends_with_connection(self._head, self._interims):
+            self._keep = False  # whatever the answer before this one said
             self._end(_ANSWERED, "", self._now())
         else:
             self._cut(None)

@@ -8,10 +8,10 @@ from typing import Final
 from marketbell.delivery.connection import Connection
 from marketbell.delivery.flight import Key
 
-_LOOK_AFTER_S: Final = 0.05
+_LOOK_AFTER_S: Final = 0.01
 """
-A connection idle for longer is looked at before reuse; a shorter gap is not worth the call, since a
-loop that is not held up has looked itself within it.
+A connection idle for longer is looked at before reuse: the loop may have been held up meanwhile, and
+what came unasked would be taken for the next answer.
 """
 _MARGIN_S: Final = 1.0
 """By how much less than the server's own Keep-Alive time a connection is kept."""

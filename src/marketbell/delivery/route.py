@@ -12,7 +12,7 @@ from marketbell.delivery.flight import Way
 from marketbell.delivery.netguard import Target
 from marketbell.delivery.plan import Plan
 from marketbell.delivery.wire import HeadOf, heads_of
-from marketbell.dialects.base import Formed
+from marketbell.dialects.base import form_of
 from marketbell.model import Millis
 
 _NEVER: Final = -(1 << 62)
@@ -42,10 +42,12 @@ class Route(Way):
 
     def form(self) -> bool:
         """Have `head_of` from now on; whether the dialect offers a form."""
-        target, dialect = self.plan.target, self.plan.dialect
-        if target is not None and isinstance(dialect, Formed):
+        target = self.plan.target
+        if target is not None:
             with suppress(Exception):  # rendering tells what is wrong
-                self.head_of = heads_of(target, dialect.request_form(self.plan.endpoint))
+                form = form_of(self.plan.dialect, self.plan.endpoint)
+                if form is not None:
+                    self.head_of = heads_of(target, form)
         return self.head_of is not None
 
 

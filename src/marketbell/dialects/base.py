@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast
 
 import msgspec
 
@@ -91,7 +91,6 @@ class Form(msgspec.Struct, frozen=True):
     """Those values, in their order, for an attempt at that instant; pure as `render` is."""
 
 
-@runtime_checkable
 class Formed(Protocol):
     """
     What a dialect may offer besides, so that most of its requests are not rendered from nothing.
@@ -102,3 +101,14 @@ class Formed(Protocol):
 
     def request_form(self, endpoint: Endpoint) -> Form:
         """What requests to this revision of the endpoint have in common; asked for once it has had some."""
+
+
+def form_of(dialect: Dialect, endpoint: Endpoint) -> Form | None:
+    """
+    The form that a dialect's own class offers.
+
+    None where it inherits one: a class that builds on another may well render otherwise.
+    """
+    if "request_form" not in vars(type(dialect)):
+        return None
+    return cast("Formed", dialect).request_form(endpoint)
