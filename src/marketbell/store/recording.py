@@ -89,15 +89,17 @@ def record(transaction: Transaction, works: Iterable[RecordWork]) -> None:
 
 def _keep(results: list[Result], transaction: Transaction) -> list[Result]:
     """Keep the attempts; the results among them that were not recorded before."""
-    last: Any = transaction.row(_SQL["attempt_last"])
     rows = [_attempt_row(result.attempt) for result in results]
-    if transaction.change_many(_SQL["attempt_insert"], rows) == len(results):
+    kept = transaction.change_many(_SQL["attempt_insert"], rows)
+    if kept == len(results):
         return results
+    last: Any = transaction.row(_SQL["attempt_last"])
+    before = last[0] - kept  # numbers are given one after the other
     fresh: dict[str, Result] = {}
     for result in results:
         public_id = result.attempt.public_id
-        kept: Any = transaction.row(_SQL["attempt_kept"], {"public_id": public_id})
-        if kept[0] > last[0]:
+        number: Any = transaction.row(_SQL["attempt_kept"], {"public_id": public_id})
+        if number[0] > before:
             fresh.setdefault(public_id, result)
     return list(fresh.values())
 
