@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from httpx._transports import default as transports
 from hypothesis import HealthCheck, settings
 
 from support.eventually import PATIENCE_S
@@ -30,6 +32,9 @@ settings.load_profile("same")
 # What httpx waits for an answer where a test says nothing: five seconds are short on such a machine.
 _patience: httpx.Timeout = inspect.signature(httpx.Client).parameters["timeout"].default
 _patience.connect = _patience.read = _patience.write = _patience.pool = PATIENCE_S
+
+# Each client would read the roots of the Web anew, in 20 ms, and few of the thousands here speak TLS.
+vars(transports)["create_ssl_context"] = functools.cache(httpx.create_ssl_context)
 
 
 def pytest_report_header() -> str:

@@ -12,8 +12,6 @@ import pytest
 from e2e.conftest import LiveNode
 from marketbell.testing import OK, Answer
 
-pytestmark = pytest.mark.alone
-
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 

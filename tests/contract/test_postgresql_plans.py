@@ -24,6 +24,9 @@ FILES = (
 )
 EVERY = [(file, name) for file in FILES for name in texts("postgresql", file)]
 
+# What SQLite notes for its lists behind the writing, PostgreSQL keeps in indexes.
+SQLITE_ALONE = {"candidates_late"}
+
 # One endpoint's secrets, an application's users, tasks that run: bounded by limits of their own.
 MAY_SORT = {
     "secrets",
@@ -182,4 +185,5 @@ def test_numbers_have_eight_bytes(planner: Planner, file: str) -> None:
 def test_every_statement_is_there_for_both(file: str) -> None:
     for name, statement in statements(file).items():
         assert not statement.sqlite.endswith("is not for SQLite"), name
-        assert not statement.postgresql.text.endswith("is not for PostgreSQL"), name
+        missing = statement.postgresql.text.endswith("is not for PostgreSQL")
+        assert missing is (name in SQLITE_ALONE), name

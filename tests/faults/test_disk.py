@@ -19,7 +19,7 @@ import pytest
 
 from marketbell.errors import OutcomeUnknownError, UnavailableError
 from marketbell.model import Application, DeliveryState, Endpoint
-from marketbell.store.base import Published
+from marketbell.store.base import Idempotency, Publication, Published
 from marketbell.store.sqlite_store import SqliteStore
 from marketbell.testing.stores import Scene
 from support.disk import Disk
@@ -135,6 +135,40 @@ async def test_of_a_commit_that_cannot_be_synced_nobody_knows(tmp_path: Path, di
         states = await kept(store, application)
         assert set(states) >= sure
         assert all(found == {endpoint.public_id: "pending"} for found in states.values())
+
+
+async def test_a_key_whose_commit_nobody_knows_of_makes_one_message(
+    tmp_path: Path, disk: Disk
+) -> None:
+    path = tmp_path / "marketbell.db"
+
+    async def send(store: SqliteStore, scene: Scene, application: Application) -> Published:
+        (verdict,) = await store.publish(
+            [
+                Publication(
+                    message=scene.message(application),
+                    revision=application.revision,
+                    births=(),
+                    idempotency=Idempotency(b"k" * 16, b"b" * 16, auto=False),
+                )
+            ]
+        )
+        assert isinstance(verdict, Published)
+        return verdict
+
+    async with opened(path) as store:
+        scene = Scene(store)
+        application = await scene.application()
+        disk.syncs = apsw.SQLITE_IOERR_FSYNC
+        with pytest.raises(OutcomeUnknownError):
+            await send(store, scene, application)
+        disk.syncs = apsw.SQLITE_OK
+        sent = [await send(store, scene, application) for _ in range(2)]
+        assert sent[1].repeated
+    async with opened(path) as store:
+        sent.append(await send(store, scene, application))
+        assert len({one.message.public_id for one in sent}) == 1
+        assert set(await kept(store, application)) == {sent[0].message.public_id}
 
 
 async def test_one_message_that_does_not_fit_takes_none_of_its_neighbours_with_it_by_half(

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -72,6 +73,13 @@ def verdicts(found: dict[str, Finding]) -> dict[str, str]:
 
 
 # -- an SQLite file
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder on a disk, wherever the others are: the doctor looks at what is below a database."""
+    with tempfile.TemporaryDirectory(prefix="marketbell-doctor-", dir="/var/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

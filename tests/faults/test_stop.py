@@ -25,8 +25,6 @@ from support.ledger import Ledger, attempts_on_record, make_endpoints
 from support.nodes import NewServer
 from support.server import Server, running
 
-pytestmark = pytest.mark.alone
-
 LEASED: Final = {"MARKETBELL_NODE_LEASE": "60s"}
 """So long a lease of a node that nothing here becomes free by its end."""
 HALF_S: Final = 30.0
@@ -111,6 +109,7 @@ def left(database: str) -> list[int]:
         ]
 
 
+@pytest.mark.alone
 async def test_a_stop_ends_what_is_in_flight_and_gives_back_what_was_not_sent(
     new_server: NewServer, database: str
 ) -> None:

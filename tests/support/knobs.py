@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 import msgspec
 
 from marketbell.clock import Clock
+from marketbell.delivery.dialer import tls_context
 from marketbell.delivery.fairness import Places
 from marketbell.model import Attempt, Millis
 from marketbell.observe import Observed, Observer
@@ -17,6 +19,9 @@ from marketbell.testing import OK, Answer, Received
 
 LOOPBACK: Final = ("127.0.0.0/8",)
 DAY: Final[Millis] = 86_400_000
+
+trusting = functools.cache(tls_context)
+"""The roots of the system and a file beside them: read once for a process, not for each of its planes."""
 
 
 class Knobs(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 from marketbell import ids, signing
 from marketbell.clock import Clock
 from marketbell.delivery.addresses import Networks
-from marketbell.delivery.dialer import DirectDialer, tls_context
+from marketbell.delivery.dialer import DirectDialer
 from marketbell.delivery.dispatcher import Dispatcher
 from marketbell.delivery.fairness import Lanes
 from marketbell.delivery.http1 import Client
@@ -49,7 +49,7 @@ from marketbell.store.sqlite_store import SqliteStore
 from marketbell.store.written_store import WriterLimits, WrittenStore
 from marketbell.testing import FakeClock
 from support.eventually import PATIENCE_S
-from support.knobs import AS_A_SERVER, DAY, LOOPBACK, Diary, Knobs, Told
+from support.knobs import AS_A_SERVER, DAY, LOOPBACK, Diary, Knobs, Told, trusting
 
 __all__ = ("DAY", "LOOPBACK", "ORGANIZATION", "Diary", "Knobs", "Plane")
 
@@ -97,7 +97,7 @@ class Plane:
         self.client = Client(
             clock=clock,
             resolver=resolver,
-            dialer=DirectDialer(tls_context(knobs.extra_ca)),
+            dialer=DirectDialer(trusting(knobs.extra_ca)),
             idle_s=knobs.idle_s,
         )
         self._stack.push_async_callback(self.client.aclose)
