@@ -311,6 +311,18 @@ def test_a_claim_by_the_lanes_own_times_costs_as_much_as_it_takes(pair: list[Cro
         assert len(rows) == 50  # which the measured one had left
 
 
+def test_a_claim_costs_the_same_when_statistics_are_of_a_time_when_nothing_waited(
+    pair: list[Crowd],
+) -> None:
+    """The planner takes all that waits for a few rows, which it might as well read whole."""
+    for crowd in pair:
+        crowd.execute("update delivery set state = 'sending'")
+        crowd.execute("analyze delivery")
+        crowd.execute("update delivery set state = 'pending'")
+        crowd.make_due(200)
+    compare(pair, lambda crowd: ("claim", crowd.claim(list(range(2, 202)), limit=100, room=1)))
+
+
 @pytest.mark.parametrize("lease", [0, LEASE], ids=["pending", "claimed"])
 def test_publishing_costs_the_same_however_much_waits(pair: list[Crowd], lease: int) -> None:
     compare(pair, lambda crowd: ("publish", crowd.publications(lease=lease)))

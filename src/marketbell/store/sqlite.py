@@ -47,7 +47,7 @@ class SqliteOptions(StoreOptions, frozen=True, kw_only=True):
     """How the file is used."""
 
     path: Path
-    cache_bytes: int = 20_000_000
+    cache_bytes: int = 10_000_000
     """Page cache of the writing connection; each reader has a quarter of it."""
     busy_ms: int = 2_000
     """How long a lock of another program (a backup) is waited for."""

@@ -285,9 +285,8 @@ begin
       triggers_, outcomes_, status_codes_, reasons_, responses_, urls_, addresses_, started_,
       durations_) as t (id, public_id, message_id, endpoint_id, claim_number, number, trigger,
       outcome, status_code, reason, response, url, address, started_at, duration)
-    where not exists (
-      select 1 from attempt as a
-      where a.public_id = t.public_id and a.id >= first_ and a.id <= last_)
+    where t.public_id not in (  -- hashed once: a join here would compare each with all of that time
+      select a.public_id from attempt as a where a.id >= first_ and a.id <= last_)
     on conflict (id) do nothing
     returning id)
   select coalesce(array_agg(k.id), '{}') into fresh from kept as k;
@@ -346,7 +345,7 @@ begin
         as g (id, message_id, endpoint_id, claim_number, judged, due_at)
       where g.judged = 2 and g.id <> all (old) order by g.message_id, g.endpoint_id) as t
     where d.message_id = t.message_id and d.endpoint_id = t.endpoint_id
-      and d.claim_number = t.claim_number and d.state = 'sending'
+      and d.claim_number = t.claim_number and d.state || '' = 'sending'
     returning d.endpoint_id, d.due_at)
   select array_agg(l.endpoint_id), array_agg(l.due_at) into lanes, dues
   from (select m.endpoint_id, min(m.due_at) as due_at from moved as m group by 1) as l;
@@ -494,6 +493,8 @@ $$;
 -- has that nothing was left for, when the next one falls due, and how many claims have run out. While
 -- there are such, up to a limit, it claims nothing: they are to be ended first, and are due before
 -- others.
+-- `d.state || ''` here and above keeps the planner to the primary key: when it was last told of few that
+-- wait, it would read all of them by the index that they alone have, and compare each with each.
 create function claim_deliveries(
   at_ bigint, leases_at_ bigint, lease_until_ bigint, limit_ bigint, bytes_ bigint,
   second_look_ bigint, lanes_ bigint[], known_ bigint[], rooms_ bigint[], new_room_ bigint,
@@ -601,7 +602,7 @@ begin
         from unnest(messages, endpoints, revisions, dues) with ordinality
           as t (message_id, endpoint_id, revision, due_at, number)
         where d.message_id = t.message_id and d.endpoint_id = t.endpoint_id
-          and d.state = 'pending' and d.due_at = t.due_at
+          and d.state || '' = 'pending' and d.due_at = t.due_at
         returning d.message_id, d.endpoint_id, d.claim_number, d.attempt_count, d.born_at, t.due_at,
           d.trigger, d.order_key, t.revision, t.number)
       select m.id, m.public_id, m.application_id, m.event_type, m.event_id, m.channels, m.tags,
