@@ -104,7 +104,7 @@ async def answered(served: Api, requests: Iterable[bytes]) -> list[Answer]:
         assert request is not None
         connections.append(Connection(tasks))
         served.runs.take(request, connections[-1])
-    return await asyncio.gather(*(connection.got for connection in connections))
+    return await asyncio.wait_for(asyncio.gather(*(one.got for one in connections)), 60)
 
 
 async def published(served: Api, count: int, size: int = 0) -> Counter[int]:

@@ -28,8 +28,8 @@ _TOGETHER_BYTES: Final = 4_000_000
 """
 Messages of one run, their rows with all the deliveries that they may have, and the bytes of their requests.
 
-What waits for the store is bounded run by run, and one run is a small part of a transaction: nobody's
-message is refused or held up for the many rows of another's.
+What waits for the store is bounded run by run, and a run is refused as a whole: so it is a small part of a
+transaction, and the many rows of one application's messages take few of another's with them.
 """
 
 

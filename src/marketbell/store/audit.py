@@ -18,9 +18,9 @@ from marketbell.store.audit_plane import (
 )
 from marketbell.store.base import Page, Slice
 from marketbell.store.operational_plane import HIDDEN
-from marketbell.store.paging import Span, span_of_ids
-from marketbell.store.setbacks import in_order
+from marketbell.store.paging import Span
 from marketbell.store.statements import statements
+from marketbell.store.time_spans import span_of_time
 from marketbell.store.touches import FIELDS_MAX, Touch
 from marketbell.store.transaction import Transaction, Value
 
@@ -87,19 +87,16 @@ def audit_log(
 
 
 def _span(transaction: Transaction, which: AuditFilter, page: Page) -> Span[int]:
-    position = _SQL["audit_position"]
-    span = span_of_ids(transaction, position, ids.AUDIT, page, descending=True)
-    low, high = span.low, span.high
-    since, until = which.since, which.until
-    if since is not None and in_order(transaction, since, _SLACK):
-        start = ids.smallest_at(ids.AUDIT, since - _SLACK)
-        row: Any = transaction.row(_SQL["audit_before"], {"public_id": start})
-        low = low if row is None else max(low, row[0])
-    if until is not None and in_order(transaction, until, _SLACK):
-        end = ids.smallest_at(ids.AUDIT, until + _SLACK)
-        row = transaction.row(position, {"public_id": end})
-        high = high if row is None else min(high, row[0])
-    return msgspec.structs.replace(span, low=low, high=high)
+    return span_of_time(
+        transaction,
+        _SQL["audit_position"],
+        _SQL["audit_before"],
+        page,
+        prefix=ids.AUDIT,
+        slack=_SLACK,
+        since=which.since,
+        until=which.until,
+    )
 
 
 def _keep(transaction: Transaction, origin: Origin, touches: list[Touch]) -> None:

@@ -41,6 +41,7 @@ Found: TypeAlias = tuple[list[int], int | None]
 """Keys that pass, and where the search ended for want of time."""
 
 _SQL = statements("search")
+_HISTORY = statements("history")
 
 _PART: Final = 32
 """Rows of one of several sources that are read at once, after fewer: there may be hundreds."""
@@ -201,7 +202,16 @@ class Searcher:
 
     def _span(self, kind: Kind, which: MessageFilter | AttemptFilter, page: Page) -> Span[int]:
         """The span of a page, newest first, so that no rows of other times are read."""
-        return span_of_time(self._transaction, kind, which, page)
+        return span_of_time(
+            self._transaction,
+            _HISTORY[f"{kind.table}_position"],
+            _HISTORY[f"{kind.table}_before"],
+            page,
+            prefix=kind.prefix,
+            slack=kind.slack,
+            since=which.since,
+            until=which.until,
+        )
 
     def _of_message(self, values: dict[str, Value], span: Span[int]) -> Rows:
         """The attempts of one message."""

@@ -28,6 +28,11 @@
 coalesce(d.state, f.state) is not null
     and (:states is null or coalesce(d.state, f.state) in (select value from json_each(:states)))
 
+-- part: with_delivery
+-- Where a message's delivery to the endpoint is kept.
+left join delivery d on d.message_id = m.id and d.endpoint_id = :endpoint_id
+  left join finished_delivery f on f.message_id = m.id and f.endpoint_id = :endpoint_id
+
 -- part: late
 -- Whether an attempt is at the endpoint, or at any of the application's if none is named.
 iif(:endpoint_id is not null, endpoint_id = :endpoint_id, exists (select 1 from endpoint e
@@ -226,8 +231,7 @@ select id from endpoint indexed by endpoint_application where application_id = :
 select id, passes from (
   select m.id as id, {delivery_stands} and {message_passes} as passes
   from message_label l cross join message m on m.id = l.message_id
-  left join delivery d on d.message_id = m.id and d.endpoint_id = :endpoint_id
-  left join finished_delivery f on f.message_id = m.id and f.endpoint_id = :endpoint_id
+  {with_delivery}
   where l.application_id = :application_id and l.label = ''
     and l.message_id > :low and l.message_id < :high
   order by l.message_id desc)
@@ -238,8 +242,7 @@ where passes or {beat} limit :limit;
 select id, passes from (
   select m.id as id, {delivery_stands} and {message_passes} as passes
   from message_label l cross join message m on m.id = l.message_id
-  left join delivery d on d.message_id = m.id and d.endpoint_id = :endpoint_id
-  left join finished_delivery f on f.message_id = m.id and f.endpoint_id = :endpoint_id
+  {with_delivery}
   where l.application_id = :application_id and l.label = ''
     and l.message_id > :low and l.message_id < :high
   order by l.message_id)
@@ -251,8 +254,7 @@ select id, passes from (
   select m.id as id, m.application_id = :application_id and {delivery_stands}
     and {message_passes} as passes
   from message m
-  left join delivery d on d.message_id = m.id and d.endpoint_id = :endpoint_id
-  left join finished_delivery f on f.message_id = m.id and f.endpoint_id = :endpoint_id
+  {with_delivery}
   where m.id > :low and m.id < :high and (m.application_id = :application_id or {beat}))
 where passes or {beat} order by id desc limit :limit;
 
@@ -262,8 +264,7 @@ select id, passes from (
   select m.id as id, m.application_id = :application_id and {delivery_stands}
     and {message_passes} as passes
   from message m
-  left join delivery d on d.message_id = m.id and d.endpoint_id = :endpoint_id
-  left join finished_delivery f on f.message_id = m.id and f.endpoint_id = :endpoint_id
+  {with_delivery}
   where m.id > :low and m.id < :high and (m.application_id = :application_id or {beat}))
 where passes or {beat} order by id limit :limit;
 
