@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -27,6 +28,7 @@ from marketbell.store.postgresql_recording import AttemptKeys, Recording
 from marketbell.store.statements import statements
 from marketbell.testing.clock import START as NOW
 from support.postgres import PostgresServer, fresh_database
+from support.postgres_crowd import nodes
 from support.values import a_refusal
 
 pytestmark = pytest.mark.alone
@@ -36,6 +38,15 @@ DAY = 86_400_000
 LEASE = 60_000
 NEVER = 1 << 62
 KEY = b"k" * 16
+NESTED_PLANS = {
+    "auto_explain.log_min_duration": "0",
+    "auto_explain.log_analyze": "on",
+    "auto_explain.log_timing": "off",
+    "auto_explain.log_nested_statements": "on",
+    "auto_explain.log_format": "json",
+    "client_min_messages": "log",
+}
+"""The plans of all statements, those within functions too, are told to the client."""
 SIZES = {"small": (2_000, 500), "large": (60_000, 15_000)}
 """Deliveries and lanes."""
 
@@ -123,6 +134,32 @@ class Crowd:
         (((whole,),),) = self.execute(explain, values)
         self.execute("rollback")
         return float(whole["Execution Time"])
+
+    def looked_at(self, name: str, values: dict[str, Any]) -> int:
+        """How many rows it takes into its hand, those of the statements within it too."""
+        plans: list[dict[str, Any]] = []
+
+        def told(notice: psycopg.errors.Diagnostic) -> None:
+            _, found, plan = (notice.message_primary or "").partition("plan:\n")
+            if found:
+                plans.append(json.loads(plan)["Plan"])
+
+        self.execute("load 'auto_explain'")
+        for setting, value in NESTED_PLANS.items():
+            self.execute(f"set local {setting} = {value}")
+        self.connection.add_notice_handler(told)
+        try:
+            self.ask(name, values)
+        finally:
+            self.connection.remove_notice_handler(told)
+            self.execute("set local client_min_messages = notice")
+        assert plans
+        return sum(
+            (node["Actual Rows"] + node.get("Rows Removed by Join Filter", 0))
+            * node["Actual Loops"]
+            for plan in plans
+            for node, _above in nodes(plan)
+        )
 
     def scanned(self) -> dict[str, int]:
         """Tables that were read from end to end in this transaction, with how many rows."""
@@ -346,6 +383,42 @@ def test_recording_costs_the_same_however_much_waits(pair: list[Crowd], state: s
         claimed[crowd] = rows[:-1]
         assert len(claimed[crowd]) == 100
     compare(pair, lambda crowd: ("record", crowd.results(claimed[crowd], state)))
+
+
+@pytest.mark.parametrize("known", [1, 1_000_000_000], ids=["emptier", "fuller"])
+@pytest.mark.parametrize("what", ["publish", "claim", "delivered", "pending"])
+def test_no_statement_goes_through_all_of_its_time_whatever_the_planner_believes(
+    crowds: list[Crowd], what: str, known: int
+) -> None:
+    """It takes what is kept for a few rows, which it might as well compare with each, or for too many to hash."""
+    crowd, kept = crowds[0], 5_000
+    crowd.execute("begin")
+    crowd.make_due(200)
+    *rows, _last = crowd.ask("claim", crowd.claim(list(range(2, 102)), limit=100))
+    crowd.execute(
+        "insert into attempt (id, public_id, message_id, endpoint_id, claim_number, number, trigger,"
+        " outcome, status_code, reason, url, address, started_at, duration)"
+        f" select {keys.floor(NOW + 5_000)} + i, 'atmpt_' || i, {crowd.first} + 1, 1, 1, 1,"
+        f" 'scheduled', 'accepted', 200, '', '', '', {NOW + 5_000}, 1"
+        f" from generate_series(1, {kept}) i"
+    )
+    crowd.execute("analyze")
+    crowd.execute(
+        f"update pg_class set reltuples = {known}, relpages = 1"
+        " where relnamespace = 'marketbell'::regnamespace and relkind in ('r', 'p', 'i')"
+    )
+    match what:
+        case "publish":
+            asked = "publish", crowd.publications()
+        case "claim":
+            asked = "claim", crowd.claim(limit=100)
+        case _:
+            asked = "record", crowd.results(rows, what)
+            assert asked[1]["first"] < keys.floor(NOW + 5_000) < asked[1]["last"]
+    looked_at = crowd.looked_at(*asked)
+    crowd.execute("rollback")
+    assert len(rows) == 100
+    assert looked_at < 3 * kept
 
 
 def test_ending_leases_costs_as_much_as_there_are(pair: list[Crowd]) -> None:

@@ -259,7 +259,9 @@ $$;
 -- Keep attempts and move their deliveries. `judged_` says how: 1 delivered, 2 due again, anything
 -- else is left to the caller. `counted_` is 1 for what was accepted, 2 for what was refused. Lanes
 -- that are to be held until 0 are only locked, for what the caller does next. Gives back the keys of
--- those that were kept before, which move nothing.
+-- those that were kept before, which move nothing. `is not true` keeps the look for those from becoming a
+-- join, which would compare each with all of that time: they are looked up one by one, or, where few are
+-- expected, all hashed once; `work_mem` says how few.
 create function record_attempts(
   ids_ bigint[], public_ids_ text[], message_ids_ bigint[], endpoint_ids_ bigint[],
   claim_numbers_ bigint[], numbers_ bigint[], triggers_ text[], outcomes_ text[],
@@ -270,7 +272,7 @@ create function record_attempts(
 ) returns bigint[]
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
-set plan_cache_mode = force_generic_plan
+set plan_cache_mode = force_generic_plan set work_mem = '256kB'
 as $$
 declare
   fresh bigint[];
@@ -285,8 +287,9 @@ begin
       triggers_, outcomes_, status_codes_, reasons_, responses_, urls_, addresses_, started_,
       durations_) as t (id, public_id, message_id, endpoint_id, claim_number, number, trigger,
       outcome, status_code, reason, response, url, address, started_at, duration)
-    where t.public_id not in (  -- hashed once: a join here would compare each with all of that time
-      select a.public_id from attempt as a where a.id >= first_ and a.id <= last_)
+    where exists (
+      select 1 from attempt as a
+      where a.public_id = t.public_id and a.id >= first_ and a.id <= last_) is not true
     on conflict (id) do nothing
     returning id)
   select coalesce(array_agg(k.id), '{}') into fresh from kept as k;
