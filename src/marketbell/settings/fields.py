@@ -58,7 +58,15 @@ class Settings(AttemptSettings, frozen=True, kw_only=True):
             "duration", "The longest that a request waits for the store before 503.", 50, MINUTE
         ),
     ] = 2 * SECOND
-    sqlite_cache: Annotated[int, Setting("size", "SQLite's page cache.", MB, 4_000 * MB)] = 10 * MB
+    sqlite_cache: Annotated[
+        int,
+        Setting(
+            "size",
+            "SQLite's page cache for writing; each connection that reads has a quarter as much.",
+            MB,
+            4_000 * MB,
+        ),
+    ] = 10 * MB
     readers: Annotated[
         int, Setting("count", "Connections that only read, beside those that write.", 1, 16)
     ] = 2
