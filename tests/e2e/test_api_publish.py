@@ -214,6 +214,7 @@ def test_an_inline_application_is_made_once_the_message_is_good(api: httpx.Clien
     assert made(api.get("/app/n"), 200)["name"] == "New"
     made(api.post("/app/n/msg", json={**good, "application": {**inline, "name": "Ignored"}}))
     assert made(api.get("/app/n"), 200)["name"] == "New"
+    assert fault(api.post("/app/n/msg", json=wrong))[0] == ["body", "application", "name"]
     unknown = api.post("/app/app_000000000000000000000000000/msg", json=good)
     assert unknown.status_code == 404
 

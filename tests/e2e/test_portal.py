@@ -216,6 +216,20 @@ class TestAccess:
         assert api.get("/app/new").json()["name"] == "New"
         assert api.post("/auth/app-portal-access/none", json={}).status_code == 404
 
+    @pytest.mark.parametrize("ref", ["s", "another"], ids=["there", "not yet there"])
+    def test_an_application_that_it_brings_along_is_good_in_any_case(
+        self, api: httpx.Client, seller: dict[str, str], ref: str
+    ) -> None:
+        for field, bad in (("name", ""), ("metadata", {"marketbell.dialect": "none"})):
+            body = {"application": {"name": "New", "uid": ref, field: bad}}
+            answer = api.post(f"/auth/app-portal-access/{ref}", json=body)
+            assert answer.status_code == 422
+            assert answer.json()["detail"][0]["loc"][:3] == ["body", "application", field]
+        body = {"application": {"name": "New", "uid": "other"}}
+        answer = api.post("/auth/app-portal-access/another", json=body)
+        assert answer.json()["detail"][0]["loc"] == ["body", "application", "uid"]
+        assert api.get("/app/another").status_code == 404
+
     @pytest.mark.parametrize(
         ("body", "field"),
         [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import msgspec
 from msgspec import UNSET, UnsetType
 
@@ -156,6 +159,16 @@ def draft_of(
     return ApplicationDraft(
         name=name, uid=uid, metadata=metadata, policy=policy, throttle_rate=throttle_rate
     )
+
+
+@contextmanager
+def brought_along() -> Iterator[None]:
+    """What is wrong with an application is told as a fault of the body's field `application`."""
+    try:
+        yield
+    except InvalidError as fault:
+        field = ("body", "application", *fault.field[1:])
+        raise InvalidError(field, fault.detail, kind=fault.kind) from None
 
 
 async def _check_endpoints(services: Services, application: Application, policy: Policy) -> None:

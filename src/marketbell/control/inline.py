@@ -23,12 +23,14 @@ async def ensure(
     drafts: list[MessageDraft],
 ) -> None:
     """
-    Make the application that `ref` names unless there is one; then `change` is ignored.
+    Make the application that `ref` names unless there is one; then `change` changes nothing.
 
-    It is made only if every draft would be taken by it, so a message that is refused leaves
-    nothing behind. InvalidError; NotFoundError if `ref` is an id, since ids are made here; ForbiddenError for a
-    caller that may not make applications.
+    It must be good all the same. It is made only if every draft would be taken by it, so a
+    message that is refused leaves nothing behind. InvalidError; NotFoundError if `ref` is an id,
+    since ids are made here; ForbiddenError for a caller that may not make applications.
     """
+    with applications.brought_along():
+        draft = applications.draft_of(services, change, None)
     try:
         await services.directory.entry(principal.organization, ref)
     except NotFoundError:
@@ -42,11 +44,6 @@ async def ensure(
             ("body", "application", "uid"),
             f"The application's uid must be the one in the path, {ref[:64]!r}",
         )
-    try:
-        draft = applications.draft_of(services, change, None)
-    except InvalidError as fault:
-        field = ("body", "application", *fault.field[1:])
-        raise InvalidError(field, fault.detail, kind=fault.kind) from None
     event_types = await services.store.event_types_revision(principal.organization)
     entry = _entry(services, principal, draft, event_types)
     for message in drafts:

@@ -54,7 +54,7 @@ class AccessRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator says of whom it lets in; None is not said."""
 
     application: ApplicationChange | None = None
-    """What the application is to be if there is none."""
+    """What the application is to be if there is none; it must be good in any case."""
     capabilities: tuple[str, ...] | None = None
     read_only: bool = False
     feature_flags: tuple[str, ...] = ()
@@ -186,12 +186,16 @@ async def _ended(services: Services, session: PortalSession, digest: bytes) -> b
 async def _application(
     services: Services, principal: Principal, ref: str, request: AccessRequest
 ) -> Application:
+    if request.application is not None:
+        with applications.brought_along():
+            applications.draft_of(services, request.application, None)
     try:
         return await applications.get(services, principal, ref)
     except NotFoundError:
         if request.application is None:
             raise
-    found, _new = await applications.replace(services, principal, ref, request.application)
+    with applications.brought_along():
+        found, _new = await applications.replace(services, principal, ref, request.application)
     return found
 
 
