@@ -76,3 +76,11 @@ def test_levels_are_counted_to_the_one(opened: list[str]) -> None:
 
 def test_brackets_within_strings_are_no_levels() -> None:
     assert taken(b'{"x":"%s","y":"\\"[[[\\\\"}' % (b"[{" * 500))
+
+
+@pytest.mark.timeout(60)  # a look through all keys for each key would take a quarter of an hour
+def test_the_key_that_is_twice_is_found_among_many() -> None:
+    keys = [f"k{number}" for number in range(150_000)]
+    text = "{" + ",".join(f'"{key}":1' for key in (*keys, keys[-1])) + "}"
+    with pytest.raises(InvalidError, match=keys[-1]):
+        check_twice(text.encode(), ("body",))

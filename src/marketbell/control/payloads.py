@@ -93,10 +93,8 @@ def check_twice(text: bytes, field: Field) -> None:
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
             raise InvalidError(
-                field, f"The key {twice[:64]!r} is twice in one object; send it once"
+                field, f"The key {_twice(pairs)[:64]!r} is twice in one object; send it once"
             )
         return found
 
@@ -106,6 +104,16 @@ def check_twice(text: bytes, field: Field) -> None:
         raise InvalidError(field, "The text is not UTF-8; encode it as UTF-8") from None
     except RecursionError:
         raise InvalidError(field, "The text is nested too deep; flatten it") from None
+
+
+def _twice(pairs: list[tuple[str, object]]) -> str:
+    """The first key that has stood there before."""
+    seen: set[str] = set()
+    for key, _value in pairs:
+        if key in seen:
+            return key
+        seen.add(key)
+    raise LookupError("each key is there once")
 
 
 def _skip(_number: str) -> None:

@@ -14,6 +14,8 @@ from marketbell.dialects.faults import fault_of_refusal
 from marketbell.dialects.schema import PayloadSchema, Schema
 from marketbell.errors import InvalidError
 
+_UNFIT = "the payload does not fit"
+
 
 class Described(enum.StrEnum):
     """A set of words that each carry what they mean: `WORD = "word", "what it means"`."""
@@ -117,9 +119,13 @@ class Catalogue(Mapping[str, EventType]):
             return None
         try:
             return decoder.decode(payload)
+        except msgspec.ValidationError as refusal:
+            reason = str(refusal)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
-        raise self.faults(name, payload)[0]
+            reason = _UNFIT
+        # To a schema 190.0 is an integer: where it has nothing to say the decoder has.
+        fault = self._schema_of(name).fault(schemas.decoded(payload))
+        raise fault or fault_of_refusal(reason)
 
     def check(self, name: str, payload: bytes) -> None:
         """
@@ -135,9 +141,9 @@ class Catalogue(Mapping[str, EventType]):
         try:
             self._decoders[name].decode(payload)
         except msgspec.ValidationError as refusal:
-            reason: str | None = str(refusal)
+            refused = fault_of_refusal(str(refusal))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            reason = None
+            refused = fault_of_refusal(_UNFIT)
         else:
             return ()
         try:
@@ -145,8 +151,8 @@ class Catalogue(Mapping[str, EventType]):
         except InvalidError as fault:
             return (fault,)
         found = tuple(self._schema_of(name).faults(value))
-        # Where the schema has nothing to say the decoder has: to a schema 190.0 is an integer.
-        return found or (fault_of_refusal(reason or "the payload does not fit"),)
+        # What the schema has nothing to say of, as of 190.0 for an integer.
+        return found if refused.field in {fault.field for fault in found} else (*found, refused)
 
     def schema(self, name: str) -> Schema:
         """The JSON Schema (2020-12) of a payload as it is published. KeyError for an unknown name."""
