@@ -152,6 +152,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     failing_since: Instant | None
     """When its present run of failures began; None after a success."""
+    held_until: Instant = 0
+    """Nothing is begun before then: it asked for that, or is paused."""
     created_at: Instant
     updated_at: Instant
 

@@ -6,26 +6,21 @@ import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 
+from marketbell.attempt_line import AttemptLine, Observed, line_of
 from marketbell.errors import SettingsError
-from marketbell.logs import LineWriter, Log, Renderer, configure_logging, timestamp
+from marketbell.logs import LineWriter, Log, Renderer, configure_logging
 from marketbell.metrics import METRICS, Counters, Exposition, Gauges, Histogram, Labels, Number
 from marketbell.model import (
-    NEVER,
     Application,
-    Attempt,
-    Claim,
     DeliveryState,
-    Endpoint,
     Instant,
     Message,
     Millis,
     Outcome,
     Trigger,
-    Verdict,
 )
 
 if TYPE_CHECKING:
@@ -38,58 +33,11 @@ NotAccepted: TypeAlias = Literal["repeated", "conflict", "refused", "unavailable
 _ACCEPTED: Final = Outcome.ACCEPTED
 _CLOSED: Final = Outcome.CLOSED
 _PENDING: Final = DeliveryState.PENDING
+_MANUAL: Final = Trigger.MANUAL
 _INFO: Final = logging.INFO
 _WARNING: Final = logging.WARNING
 _MILLI: Final = 0.001
 _OTLP: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-
-
-Observed: TypeAlias = tuple[Claim, Attempt, Verdict | None, Application, Endpoint, str, int]
-"""
-One attempt and what follows from it, None if it leaves the delivery as it is; whose endpoint it
-was, the name of its dialect, and the size of the request's body.
-"""
-
-
-class AttemptLine(msgspec.Struct, frozen=True, gc=False):
-    """
-    The log line of one attempt; what is shown is this and nothing else.
-
-    The host is all that is told of the URL: receivers keep tokens in paths and query strings.
-    """
-
-    time: str
-    """When the attempt began."""
-    level: str
-    """`info` for an accepted one and for one on a kept connection that had died, else `warning`."""
-    event: str
-    """Always `attempt`."""
-    outcome: Outcome
-    status: int
-    reason: str
-    event_type: str
-    host: str
-    address: str
-    duration_ms: int
-    late_ms: int
-    number: int
-    claim: int
-    trigger: Trigger
-    state: DeliveryState | None
-    """What the delivery is now; None if the attempt left it as it was."""
-    due: str | None
-    """When it is tried next."""
-    hold: str | None
-    """Until when the whole endpoint rests."""
-    disabled: bool
-    """Whether the endpoint is disabled because its receiver asked so."""
-    sent_bytes: int
-    dialect: str
-    organization: str
-    application: str
-    endpoint: str
-    message: str
-    attempt: str
 
 
 class Observer:
@@ -147,21 +95,26 @@ class Observer:
         firsts: list[Millis] = []
         lines: list[bytes] = []
         spans, encode, least = self._spans, self._encode, self._least
-        for claim, attempt, verdict, application, endpoint, dialect, sent_bytes in run:
+        for claim, attempt, verdict, application, endpoint, dialect, sent_bytes, passage in run:
             outcome, started, due_at = attempt.outcome, attempt.started_at, claim.due_at
             late = started - due_at if started > due_at else 0
             outcomes.append((outcome._value_, dialect))
             durations.append(attempt.duration)
             lates.append(late)
-            if claim.attempt_count == 0 and due_at <= claim.born_at:
+            if (
+                claim.attempt_count == 0
+                and due_at <= claim.born_at
+                and claim.trigger is not _MANUAL
+            ):
                 firsts.append(max(started - claim.message.created_at, 0))
             if verdict is not None and verdict.state is not _PENDING:
                 ended.append((verdict.state._value_,))
             level = _INFO if outcome is _ACCEPTED or outcome is _CLOSED else _WARNING
             if level >= least:
-                line = _line(
-                    claim, attempt, verdict, application, endpoint, dialect, level, late, sent_bytes
-                )
+                line = line_of(
+                    claim, attempt, verdict, application, endpoint, dialect, level, late,
+                    sent_bytes, passage,
+                )  # fmt: skip
                 lines.append(encode(line))
             if spans is not None:
                 spans.attempt(
@@ -282,59 +235,6 @@ def _millis(name: str) -> Histogram:
     return Histogram(
         round(bound * 1000) if bound >= 0.01 else bound * 1000 for bound in METRICS[name].buckets
     )
-
-
-def _line(  # noqa: PLR0917 - in the order of `Observed`, on the hot path
-    claim: Claim,
-    attempt: Attempt,
-    verdict: Verdict | None,
-    application: Application,
-    endpoint: Endpoint,
-    dialect: str,
-    level: int,
-    late: int,
-    sent_bytes: int,
-) -> AttemptLine:
-    message = claim.message
-    return AttemptLine(
-        timestamp(attempt.started_at),
-        "info" if level == _INFO else "warning",
-        "attempt",
-        attempt.outcome,
-        attempt.status_code,
-        attempt.reason,
-        message.event_type,
-        _host(attempt.url),
-        attempt.address,
-        attempt.duration,
-        late,
-        attempt.number,
-        attempt.claim_number,
-        attempt.trigger,
-        verdict.state if verdict is not None else None,
-        _until(verdict.due_at) if verdict is not None and verdict.due_at else None,
-        _until(verdict.hold_until) if verdict is not None and verdict.hold_until else None,
-        verdict is not None and verdict.disable_endpoint,
-        sent_bytes,
-        dialect,
-        application.organization,
-        application.public_id,
-        endpoint.public_id,
-        message.public_id,
-        attempt.public_id,
-    )
-
-
-def _until(instant: Instant) -> str | None:
-    return timestamp(instant) if 0 < instant < NEVER else None
-
-
-@functools.lru_cache(maxsize=16_384)
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 def _encode_for_people(renderer: Renderer, line: AttemptLine) -> bytes:

@@ -1,4 +1,4 @@
-"""A receiver asks for rest while more is on its way to it: what has not left yet waits."""
+"""A receiver asks for rest, or fails: what is known of it holds through changes and restarts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 
 from marketbell.model import DeliveryState, Outcome
-from marketbell.testing import FakeClock, TestReceiver
+from marketbell.testing import OK, Answer, FakeClock, TestReceiver
+from marketbell.testing.receiver import Received
 from support.plane import Plane
 
 
@@ -38,3 +39,71 @@ async def test_what_is_being_stored_when_a_lane_begins_to_rest_waits_with_it(
             assert await plane.state(message, endpoint) is DeliveryState.DELIVERED
             (attempt,) = await plane.attempts(message)
             assert (attempt.outcome, attempt.number) == (Outcome.ACCEPTED, 1)
+
+
+async def test_a_rest_holds_after_a_change_and_after_a_restart(tmp_path: Path) -> None:
+    clock = FakeClock()
+    busy = Answer(status=503, headers=(("Retry-After", "600"),))
+    async with TestReceiver([busy, OK]) as shop:
+        async with Plane(tmp_path, clock) as plane:
+            application = await plane.application()
+            endpoint = await plane.endpoint(application, shop.url)
+            await plane.publish(application)
+            await plane.settled()
+            await plane.change(endpoint, description="another")
+            await plane.publish(application)
+            await plane.settled()
+            assert len(shop.requests) == 1
+        async with Plane(tmp_path, clock) as plane:
+            await plane.publish(application)
+            await plane.settled()
+            assert len(shop.requests) == 1
+            await plane.pass_time(601_000)
+            assert len(shop.requests) == 4
+
+
+async def test_a_change_of_an_endpoint_that_rests_lets_it_go_on_when_it_is_enabled(
+    tmp_path: Path,
+) -> None:
+    clock = FakeClock()
+    busy = Answer(status=503, headers=(("Retry-After", "600"),))
+    async with TestReceiver([busy]) as shop, Plane(tmp_path, clock) as plane:
+        application = await plane.application()
+        endpoint = await plane.endpoint(application, shop.url)
+        await plane.publish(application)
+        await plane.settled()
+        disabled = await plane.change(endpoint, disabled=True)
+        await plane.change(disabled, disabled=False)
+        await plane.publish(application)
+        await plane.settled()
+        assert len(shop.requests) == 2
+
+
+async def test_one_failure_of_a_request_that_a_change_met_under_way_does_not_count_for_days(
+    tmp_path: Path,
+) -> None:
+    """What was read of the endpoint before the failure knows nothing of it."""
+    failing = asyncio.Event()
+    met = asyncio.Event()
+
+    async def answer(_request: Received) -> Answer:
+        if not met.is_set():
+            met.set()
+            await failing.wait()
+            return Answer(status=500)
+        return OK
+
+    async with TestReceiver(answer) as shop, Plane(tmp_path, FakeClock()) as plane:
+        application = await plane.application()
+        endpoint = await plane.endpoint(application, shop.url)
+        await plane.publish(application)
+        await met.wait()
+        await plane.change(endpoint, description="another")
+        subscribers = await plane.store.subscribers(application.organization, application.public_id)
+        failing.set()
+        await plane.until(lambda: len(plane.told.attempts) == 1)
+        await plane.settled()
+        assert await plane.store.failing_since(plane.clock.now() + 1, 1) == (endpoint.id,)
+        await plane.dispatcher.accept([plane.acceptance(subscribers, b'{"n":2}')])
+        await plane.settled()
+        assert await plane.store.failing_since(plane.clock.now() + 1, 1) == ()

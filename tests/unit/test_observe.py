@@ -5,9 +5,11 @@ import json
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from marketbell.delivery.exchange import Exchange, Kind
 from marketbell.errors import SettingsError
 from marketbell.logs import Log
 from marketbell.model import (
@@ -66,7 +68,15 @@ def report(
 def observed(
     attempt: Attempt, verdict: Verdict | None = DELIVERED, claim: Claim | None = None
 ) -> Observed:
-    return claim or a_claim(), attempt, verdict, APPLICATION, ENDPOINT, "standard", 345
+    went = Exchange(
+        Kind.ANSWERED,
+        "",
+        connect=3,
+        first_byte=9,
+        truncated=True,
+        location="https://b.example/x?token=t0k3n",
+    )
+    return claim or a_claim(), attempt, verdict, APPLICATION, ENDPOINT, "standard", 345, went
 
 
 def a_log(stream: io.StringIO, *, console: bool = False, level: int = 20) -> Log:
@@ -95,7 +105,9 @@ def test_an_accepted_attempt_is_one_json_line_with_every_fact() -> None:
         {
             "time": "2026-11-21T22:00:00.040Z", "level": "info", "event": "attempt",
             "outcome": "accepted", "status": 200, "reason": "", "event_type": "order.created",
-            "host": "seller.example", "address": "192.0.2.7:8443", "duration_ms": 12, "late_ms": 40,
+            "host": "seller.example", "address": "192.0.2.7:8443", "duration_ms": 12, "connect_ms": 3,
+            "first_byte_ms": 9, "reused": False, "truncated": True,
+            "location": "https://b.example", "late_ms": 40,
             "number": 1, "claim": 3, "trigger": "scheduled", "state": "delivered", "due": None,
             "hold": None, "disabled": False, "sent_bytes": 345, "dialect": "standard",
             "organization": "org_1", "application": "app_1", "endpoint": "ep_1",
@@ -242,6 +254,7 @@ def test_only_first_attempts_that_were_due_at_once_measure_the_way_from_acceptan
     name = "marketbell_accept_to_first_attempt_seconds"
     report(observer, an_attempt(), claim=a_claim(due_at=NOW + 30))
     report(observer, an_attempt(), claim=a_claim(attempt_count=1))
+    report(observer, an_attempt(), claim=msgspec.structs.replace(a_claim(), trigger=Trigger.MANUAL))
     assert value(observer, f"{name}_count") == 0
     report(observer, an_attempt())
     assert value(observer, f"{name}_count") == 1

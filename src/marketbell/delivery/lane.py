@@ -21,7 +21,7 @@ class Lane:
 
     __slots__ = (
         "backlog", "breaker", "changed", "failing_since", "first", "held_until", "in_flight", "own_rate", "plan",
-        "queued", "rate", "reserved", "retries", "route", "touched", "turn", "waking", "window",
+        "queued", "rate", "reserved", "retries", "route", "taught", "touched", "turn", "waking", "window",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, breaker: Breaker, failing_since: Instant | None) -> None:
@@ -43,6 +43,8 @@ class Lane:
         self.changed = 0
         """Its number among all changes of endpoints; what was claimed before is out of date."""
         self.failing_since = failing_since
+        self.taught = False
+        """Whether an attempt has taught something of its health or rest since its endpoint changed."""
         self.backlog = False
         """Whether the store has more of it that is due."""
         self.queued = False

@@ -120,7 +120,8 @@ class UnderWay:
         """The witness is to be told of an attempt."""
         plan = sending.plan
         whose = plan.application, plan.endpoint, plan.dialect.name
-        self._ended.append((sending.claim, attempt, verdict, *whose, len(sending.body)))
+        went = len(sending.body), sending.exchange
+        self._ended.append((sending.claim, attempt, verdict, *whose, *went))
 
     def tell(self) -> None:
         """Tell the witness of all that was noted, in one run."""

@@ -104,6 +104,7 @@ class Settling:
         """Begin nothing of a lane before then, here and in the store."""
         queue, endpoint_id = self._queue, lane.plan.endpoint.id
         lane.held_until = until
+        lane.taught = True
         self._recorder.chore(("hold", endpoint_id), lambda: queue.hold(endpoint_id, until))
 
     def _verdict(self, sending: Sending, attempt: Attempt, now: Instant) -> Verdict:
@@ -129,6 +130,7 @@ class Settling:
         endpoint_id = lane.plan.endpoint.id
         queue, chore = self._queue, self._recorder.chore
         if lesson.health_changed:
+            lane.taught = True
             since = lane.failing_since
             chore(("health", endpoint_id), lambda: queue.note_health(endpoint_id, since))
         if verdict.disable_endpoint:

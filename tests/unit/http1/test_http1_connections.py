@@ -160,6 +160,19 @@ async def test_a_server_says_how_long_its_connections_are_kept(
         assert not (await post(receiver.url)).reused
 
 
+@STILL
+async def test_what_a_server_said_last_of_its_connections_counts(
+    post: Post, clock: FakeClock
+) -> None:
+    said = [Answer(headers=(("Keep-Alive", f"timeout={s}"),)) for s in (60, 2)]
+    async with TestReceiver([*said, OK]) as receiver:
+        await post(receiver.url)
+        clock.advance(4_000)
+        assert (await post(receiver.url)).reused
+        clock.advance(4_000)
+        assert not (await post(receiver.url)).reused
+
+
 @pytest.mark.parametrize(
     "answer",
     [

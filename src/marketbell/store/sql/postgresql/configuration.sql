@@ -78,8 +78,8 @@ where uid = :ref and application_id = :application_id and deleted_at is null;
 -- One live endpoint.
 select e.id, e.public_id, e.application_id, e.uid, e.url, e.description, e.event_types, e.channels,
   e.sealed_headers, e.metadata, e.throttle_rate, e.disabled, e.paused, e.slot, e.revision,
-  e.version, e.created_at, e.updated_at, l.failing_since, e.dialect, e.retry_schedule, e.timeout,
-  e.max_in_flight, e.order_by, e.order_on_failure
+  e.version, e.created_at, e.updated_at, l.failing_since, l.held_until, e.dialect, e.retry_schedule,
+  e.timeout, e.max_in_flight, e.order_by, e.order_on_failure
 from endpoint e left join lane l on l.endpoint_id = e.id
 where e.id = :id and e.deleted_at is null;
 
@@ -96,8 +96,8 @@ where public_id >= :public_id order by public_id limit 1;
 -- The next endpoints of an application, in order of creation.
 select e.id, e.public_id, e.application_id, e.uid, e.url, e.description, e.event_types, e.channels,
   e.sealed_headers, e.metadata, e.throttle_rate, e.disabled, e.paused, e.slot, e.revision,
-  e.version, e.created_at, e.updated_at, l.failing_since, e.dialect, e.retry_schedule, e.timeout,
-  e.max_in_flight, e.order_by, e.order_on_failure
+  e.version, e.created_at, e.updated_at, l.failing_since, l.held_until, e.dialect, e.retry_schedule,
+  e.timeout, e.max_in_flight, e.order_by, e.order_on_failure
 from endpoint e left join lane l on l.endpoint_id = e.id
 where (e.application_id, e.id) > (:application_id, :low)
   and (e.application_id, e.id) < (:application_id, :high) and e.deleted_at is null
@@ -107,8 +107,8 @@ order by e.application_id, e.id limit :limit::bigint;
 -- The same, the other way round.
 select e.id, e.public_id, e.application_id, e.uid, e.url, e.description, e.event_types, e.channels,
   e.sealed_headers, e.metadata, e.throttle_rate, e.disabled, e.paused, e.slot, e.revision,
-  e.version, e.created_at, e.updated_at, l.failing_since, e.dialect, e.retry_schedule, e.timeout,
-  e.max_in_flight, e.order_by, e.order_on_failure
+  e.version, e.created_at, e.updated_at, l.failing_since, l.held_until, e.dialect, e.retry_schedule,
+  e.timeout, e.max_in_flight, e.order_by, e.order_on_failure
 from endpoint e left join lane l on l.endpoint_id = e.id
 where (e.application_id, e.id) > (:application_id, :low)
   and (e.application_id, e.id) < (:application_id, :high) and e.deleted_at is null

@@ -75,8 +75,8 @@ where uid = :ref and application_id = :application_id and deleted_at is null;
 -- One live endpoint.
 select e.id, e.public_id, e.application_id, e.uid, e.url, e.description, e.event_types, e.channels,
   e.sealed_headers, e.metadata, e.throttle_rate, e.disabled, e.paused, e.slot, e.revision,
-  e.version, e.created_at, e.updated_at, l.failing_since, e.dialect, e.retry_schedule, e.timeout,
-  e.max_in_flight, e.order_by, e.order_on_failure
+  e.version, e.created_at, e.updated_at, l.failing_since, l.held_until, e.dialect, e.retry_schedule,
+  e.timeout, e.max_in_flight, e.order_by, e.order_on_failure
 from endpoint e left join lane l on l.endpoint_id = e.id
 where e.id = :id and e.deleted_at is null;
 
@@ -93,8 +93,8 @@ where public_id >= :public_id order by public_id limit 1;
 -- The next endpoints of an application, in order of creation.
 select e.id, e.public_id, e.application_id, e.uid, e.url, e.description, e.event_types, e.channels,
   e.sealed_headers, e.metadata, e.throttle_rate, e.disabled, e.paused, e.slot, e.revision,
-  e.version, e.created_at, e.updated_at, l.failing_since, e.dialect, e.retry_schedule, e.timeout,
-  e.max_in_flight, e.order_by, e.order_on_failure
+  e.version, e.created_at, e.updated_at, l.failing_since, l.held_until, e.dialect, e.retry_schedule,
+  e.timeout, e.max_in_flight, e.order_by, e.order_on_failure
 from endpoint e indexed by endpoint_application left join lane l on l.endpoint_id = e.id
 where e.application_id = :application_id and e.id > :low and e.id < :high and e.deleted_at is null
 order by e.id limit :limit;
@@ -103,8 +103,8 @@ order by e.id limit :limit;
 -- The same, the other way round.
 select e.id, e.public_id, e.application_id, e.uid, e.url, e.description, e.event_types, e.channels,
   e.sealed_headers, e.metadata, e.throttle_rate, e.disabled, e.paused, e.slot, e.revision,
-  e.version, e.created_at, e.updated_at, l.failing_since, e.dialect, e.retry_schedule, e.timeout,
-  e.max_in_flight, e.order_by, e.order_on_failure
+  e.version, e.created_at, e.updated_at, l.failing_since, l.held_until, e.dialect, e.retry_schedule,
+  e.timeout, e.max_in_flight, e.order_by, e.order_on_failure
 from endpoint e indexed by endpoint_application left join lane l on l.endpoint_id = e.id
 where e.application_id = :application_id and e.id > :low and e.id < :high and e.deleted_at is null
 order by e.id desc limit :limit;
