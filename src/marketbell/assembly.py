@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 
 from marketbell.clock import Clock
@@ -39,7 +40,10 @@ __all__ = [
     "open_store",
     "prepare",
     "register_gauges",
+    "tell_of_lost",
 ]
+
+_log = logging.getLogger(__name__)
 
 
 def dialect_options(settings: Settings) -> DialectOptions:
@@ -64,7 +68,7 @@ def open_client(settings: Settings, clock: Clock) -> Client:
         resolver=resolver,
         dialer=DirectDialer(tls_context(settings.extra_ca)),
         max_idle=settings.idle_connections_max,
-        idle_s=settings.idle_connection_ms / 1000,
+        idle_s=settings.idle_connection_timeout / 1000,
     )
 
 
@@ -207,6 +211,16 @@ def make_relay(
     observer.gauge("marketbell_outbox_lag_seconds", lambda: relay.figures.lag / 1000)
     observer.gauge("marketbell_outbox_rejected", lambda: relay.figures.rejected)
     return relay
+
+
+def tell_of_lost(observer: Observer, store: AnyStore) -> None:
+    """Count and log what the process before has left under way."""
+    if store.lost_at_open:
+        observer.lost_claims(store.lost_at_open)
+        _log.warning(
+            "deliveries are made again that the last process left under way",
+            extra={"count": store.lost_at_open},
+        )
 
 
 def register_gauges(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
+from configparser import ConfigParser
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,11 @@ from marketbell import errors
 from marketbell.api import problems
 from marketbell.cli import build_app
 from marketbell.cli.exits import Exit, exit_of
+from marketbell.control import event_types
 from marketbell.delivery import reasons
 from marketbell.settings import NOT_SETTINGS, SETTINGS, flag_of, variable_of
 from marketbell.settings.table import page
+from marketbell.store.claiming import LOST_REASON
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -75,6 +80,16 @@ def options_of(command: App) -> set[str]:
     }
 
 
+def negatives_of(command: App) -> set[str]:
+    """The names of what switches an option off."""
+    return {
+        name
+        for argument in command.assemble_argument_collection()
+        for name in argument.names[1:]
+        if name.startswith("--no-")
+    }
+
+
 COMMANDS = dict(commands(build_app()))
 OF_A_SERVER = {
     "application", "endpoint", "event-type", "message", "attempt", "task", "audit", "find",
@@ -89,9 +104,9 @@ def test_every_command_is_documented_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_documented_and_no_other(name: str) -> None:
-    if name == "marketbell --install-completion":
-        return
-    documented = {row[0].strip("`") for row in rows(section("commands.md", f"## {name}"))}
+    flags = {f"--no-{flag_of(setting)[2:]}" for setting in SETTINGS}
+    text = section("commands.md", f"## {name}")
+    documented = {row[0].strip("`") for row in rows(text)}
     options = options_of(COMMANDS[name])
     if name in {"marketbell serve", "marketbell sandbox start"}:
         options -= {flag_of(setting) for setting in SETTINGS}
@@ -99,6 +114,7 @@ def test_every_option_is_documented_and_no_other(name: str) -> None:
         shared = rows(section("commands.md", "## The management API from a shell"))
         documented |= {row[0].strip("`") for row in shared}
     assert documented == options
+    assert negatives_of(COMMANDS[name]) - flags <= set(re.findall(r"`(--no-[a-z-]+)`", text))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -134,6 +150,8 @@ ONLY_HERE = {
     problems.METHOD_NOT_ALLOWED: 405,
 }
 """Codes of answers that stand for no exception of ours."""
+ON_INSTANCES = {event_types.EXISTS: 409}
+"""Codes that one error has and its class has not."""
 
 
 def made(kind: type[errors.MarketbellError]) -> errors.MarketbellError:
@@ -144,12 +162,29 @@ def made(kind: type[errors.MarketbellError]) -> errors.MarketbellError:
     return kind("detail")
 
 
+def set_codes() -> Iterator[str]:
+    """The codes that the program sets on errors of its own making: `error.code = EXISTS`."""
+    source = ROOT / "src"
+    for path in sorted((source / "marketbell").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Assign) and any(
+                isinstance(target, ast.Attribute) and target.attr == "code"
+                for target in node.targets
+            ):
+                name = ".".join(path.relative_to(source).with_suffix("").parts)
+                yield getattr(import_module(name), ast.unparse(node.value))
+
+
+def test_every_code_of_a_single_error_is_named_here() -> None:
+    assert set(set_codes()) == set(ON_INSTANCES)
+
+
 def test_every_error_is_documented_with_its_status_or_exit_code() -> None:
     documented = {
         row[0].strip("`"): int(row[1])
         for row in rows(section("errors.md", "## What the API and the command line answer"))
     }
-    expected = dict(ONLY_HERE)
+    expected = ONLY_HERE | ON_INSTANCES
     for kind in TREE:
         status = problems.status_of(made(kind))
         expected[kind.code] = status if status != 500 else int(exit_of(made(kind)))
@@ -163,6 +198,10 @@ def test_every_class_of_the_tree_stands_in_its_picture() -> None:
     assert set(re.findall(r"\b(\w+(?:Error|Fault))\b", picture)) == {kind.__name__ for kind in TREE}
 
 
+NEVER_RECORDED = {reasons.CANCELLED}
+"""What becomes a lost claim."""
+
+
 def test_every_reason_of_an_attempt_is_documented() -> None:
     documented = [
         row[0].strip("`") for row in rows(section("errors.md", "## Why an attempt failed"))
@@ -172,6 +211,7 @@ def test_every_reason_of_an_attempt_is_documented() -> None:
         for name, value in vars(reasons).items()
         if name.isupper() and not name.startswith("_") and isinstance(value, str)
     }
+    constants -= NEVER_RECORDED
     assert constants <= set(documented)
     made_up = {
         reasons.refused_address("private 10.0.0.1"),
@@ -180,6 +220,8 @@ def test_every_reason_of_an_attempt_is_documented() -> None:
         reasons.invalid_header("x"),
         "tls: unknown protocol",
         "dialect: KeyError('part_id')",
+        "answered 404",
+        LOST_REASON,
     }
     patterns = [re.escape(text).replace(r"\.\.\.", ".*") for text in documented]
     for reason in made_up:
@@ -188,6 +230,18 @@ def test_every_reason_of_an_attempt_is_documented() -> None:
         assert any(
             re.fullmatch(re.escape(text).replace(r"\.\.\.", ".*"), one) for one in made_up
         ), text
+
+
+# -- layers
+
+
+def test_the_layers_are_those_that_imports_are_held_to() -> None:
+    told = ConfigParser()
+    told.read(ROOT / ".importlinter")
+    layers = set(re.findall(r"\w+", told["importlinter:contract:layers"]["layers"]))
+    table = rows((DOCS / "design.md").read_text())
+    documented = {name for row in table for name in re.findall(r"`(\w+)`", row[0])}
+    assert documented == layers - {"__main__"}
 
 
 # -- links

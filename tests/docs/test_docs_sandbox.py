@@ -6,20 +6,19 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from marketbell.sandbox import chaos
 from marketbell.sandbox.acts import ACTS
 from marketbell.sandbox.ovoko import MOVES
 from marketbell.sandbox.scenarios import SCENARIOS
 from marketbell.testing import TestReceiver
+from support.needs import needs
 
 PAGE = (Path(__file__).parents[2] / "docs/marketplaces/sandbox.md").read_text()
 BIN = Path(sys.executable).parent
@@ -67,9 +66,7 @@ def test_the_odds_and_bounds_of_chaos_are_those_of_the_code() -> None:
     assert "two minutes" in shown["twice"][1]
 
 
-@pytest.mark.skipif(
-    not (shutil.which("curl") and shutil.which("openssl")), reason="curl or openssl is missing"
-)
+@needs("curl", "openssl")
 async def test_its_commands_run_as_they_stand(tmp_path: Path) -> None:
     script = PRELUDE
     for kind, block in re.findall(r"<!-- walk: (\w+) -->\n```sh\n(.*?)```", PAGE, re.DOTALL):

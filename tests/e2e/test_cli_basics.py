@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cyclopts import App
+
+from marketbell.cli import build_app, doctor, run
+from marketbell.cli.credentials import DEFAULT_ORGANIZATION
+from marketbell.cli.exits import Exit
 
 MARKETBELL = Path(sys.executable).parent / "marketbell"
 
@@ -34,6 +41,45 @@ def test_help_names_every_group(tmp_path: Path) -> None:
         assert done.returncode == 0
         for name in ("serve", "demo", "token", "catalogue", "version", "--install-completion"):
             assert name in done.stdout
+
+
+def options(app: App) -> Iterator[str]:
+    """The names of every option of every command."""
+    for name in app:
+        if name in {"--help", "-h", "--version"}:
+            continue
+        command = app[name]
+        if command.default_command is None:
+            yield from options(command)
+        else:
+            for argument in command.assemble_argument_collection():
+                yield from argument.names
+
+
+def test_no_list_has_an_option_that_empties_it() -> None:
+    """`--empty-scope` beside `--scope` would make a key that may do everything."""
+    assert [name for name in options(build_app()) if name.startswith("--empty")] == []
+
+
+@pytest.mark.parametrize(
+    "line", ["token create", "message expunge", "sandbox qc", "endpoint pause"]
+)
+def test_help_shows_defaults_that_say_something(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*line.split(), "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert set(re.findall(r"\[default: [^\]]*\]", shown)) <= {
+        f"[default: {DEFAULT_ORGANIZATION}]",
+        "[default: approved]",
+    }
+    assert [int(code) for code in re.findall(r"(\d+) \w", shown.split("Exit codes: ")[1])] == [
+        code.value for code in Exit
+    ]
+
+
+def test_what_a_terminal_shows_of_the_doctor_has_heads_like_every_table() -> None:
+    assert [column.head for column in doctor._COLUMNS] == ["Verdict", "Check", "Found", "Mend"]
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -96,7 +142,7 @@ def test_version_as_json_names_what_it_runs_on(tmp_path: Path) -> None:
         (("serve", "--config", "none.toml"), "none.toml: cannot be read"),
         (("token", "create", "--org", "shop"), "An organization is named `org_`"),
         (("token", "create", "--app", "shop"), "An application's token names it by its id"),
-        (("token", "create", "--ttl", "1"), "token_ttl (--token-ttl): '1' is not a duration"),
+        (("token", "create", "--ttl", "1"), "ttl: '1' is not a duration"),
         (("demo", "--speed", "1"), "speed: 1 is not between 25 and 60"),
     ],
 )

@@ -434,7 +434,7 @@ def test_completion_works_in_a_real_bash(
     assert completed("message", "tail", "--status", "s") == ["success"]
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
+@pytest.mark.parametrize("shell", ["zsh", "fish", "powershell"])
 def test_other_shells_get_every_command_too(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["completion", shell, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -240,6 +240,20 @@ def test_lists_go_on_over_many_answers(
         assert [row.split()[1] for row in rows] == uids[:count]
 
 
+@pytest.mark.parametrize("more", [(), ("--json",), ("--limit", "1")])
+def test_that_there_are_more_is_said_beside(
+    more: tuple[str, ...], api: httpx.Client, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marketbell.cli.shell._LIMIT", 2)
+    for number in range(3):
+        api.post("/app", json={"name": f"a{number}"})
+    assert run(["application", "list", *more]) == 0
+    assert capsys.readouterr().err == "There are more: --limit N or --all.\n"
+    for all_of_them in (("--all",), ("--limit", "3"), ("--limit", "4")):
+        assert run(["application", "list", *all_of_them]) == 0
+        assert capsys.readouterr().err == ""
+
+
 def test_an_empty_list_is_said_beside(capsys: Capture) -> None:
     assert run(["application", "list"]) == 0
     printed = capsys.readouterr()
@@ -301,6 +315,7 @@ def test_waiting_shows_the_attempts_and_the_end(
     assert name.startswith("msg_")
     assert head.startswith("BEGAN")
     assert attempt.split()[1:4] == ["1/8", "success", "200"]
+    assert attempt.split()[6] == "a.b"
     refusing = receiver_of(*[Answer(status=500)] * 2)
     api.patch(
         "/app/shop/endpoint/main",
@@ -325,7 +340,7 @@ def test_a_batch_with_a_bad_message_says_which(scene: Scene, capsys: Capture) ->
     _head, first, second = said(capsys, "message", "batch", "shop", messages, code=1).splitlines()
     assert first.split()[:2] == ["1", "202"]
     assert second.split()[:2] == ["2", "422"]
-    assert "body.eventType" in second
+    assert " eventType: " in second
 
 
 # -- mistakes
@@ -334,11 +349,12 @@ def test_a_batch_with_a_bad_message_says_which(scene: Scene, capsys: Capture) ->
 @pytest.mark.parametrize(
     ("line", "code", "sentence"),
     [
-        ("application get nobody", 1, "There is no such application."),
+        ("application get nobody", 1, "There is no application 'nobody'; check its id or uid"),
         ("application create", 2, "name"),
         ("application update shop", 2, "there is nothing to change"),
         ("application create A --user u", 2, "go with --marketplace"),
-        ("endpoint create shop nonsense", 2, "body.url: "),
+        ("endpoint create shop nonsense", 2, "marketbell: url: "),
+        ("endpoint rotate-secret shop main --grace 999d", 2, "marketbell: gracePeriodSeconds: "),
         ("message list --since soon", 2, "since: 'soon' is no time"),
         ("message list --endpoint main", 2, "give --app"),
         ("message list --status fail", 2, "give --endpoint"),
@@ -348,7 +364,7 @@ def test_a_batch_with_a_bad_message_says_which(scene: Scene, capsys: Capture) ->
         (
             "message replay --since 1h --endpoint ep_000000000000000000000000000",
             1,
-            "no such endpoint",
+            "There is no endpoint 'ep_000000000000000000000000000'",
         ),
         ("message replay --since 1h --endpoint main --app shop --missing --tag t", 2, "missing: "),
         ("message expunge shop --yes", 2, "name messages, or give --all"),
@@ -374,7 +390,9 @@ def test_nothing_is_removed_unasked_where_nobody_can_be_asked(
 ) -> None:
     line = [word for word in line_of(name, scene, api, tmp_path) if word != "--yes"]
     assert run(line) == 2
-    assert "give --yes" in capsys.readouterr().err
+    said_beside = capsys.readouterr().err
+    assert "give --yes" in said_beside
+    assert not said_beside.startswith("marketbell: yes")
     assert json.loads(said(capsys, "message", "get", "shop", "first", "--json"))["payload"] == {
         "n": 1
     }
@@ -401,7 +419,10 @@ def test_a_bad_token_says_how_to_make_a_good_one(
 def test_errors_are_json_where_json_is_asked_for(capsys: Capture) -> None:
     assert run(["application", "get", "nobody", "--json"]) == 1
     told = json.loads(capsys.readouterr().err)
-    assert told == {"code": "not_found", "detail": "There is no such application."}
+    assert told == {
+        "code": "not_found",
+        "detail": "There is no application 'nobody'; check its id or uid, and the token's organization.",
+    }
 
 
 # -- the server on this machine

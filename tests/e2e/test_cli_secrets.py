@@ -82,6 +82,20 @@ def test_nothing_is_changed_while_a_server_has_the_database(
     assert secrets_file(load_settings({"db": db}, {}, None)).read_bytes() == before
 
 
+@pytest.mark.parametrize("key", ["", base64.b64encode(b"n" * 32).decode()])
+def test_a_database_that_is_not_there_is_not_made(
+    key: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if key:
+        monkeypatch.setenv("MARKETBELL_SECRETS_KEY", key)
+    assert run(["secrets", "rekey", "--db", f"sqlite:///{tmp_path}/slip.db"]) == 2
+    assert f"there is no database {tmp_path}/slip.db" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_server_with_old_keys_seals_anew_by_itself(db: str, tmp_path: Path) -> None:
     kept, _ = key_of(db)
     new = b"n" * 32

@@ -147,10 +147,12 @@ def test_the_last_line_of_a_new_key_is_the_bare_key(db: str, capsys: Capture) ->
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["create", "--scope", "everything"], 2, "is no scope"),
-        (["create", "--name", "x", "--app", "nobody"], 1, "no such application"),
+        (["create", "--scope", "everything"], 2, "marketbell: scopes: 'everything' is no scope"),
+        (["create", "--ttl", "soon"], 2, "marketbell: ttl: 'soon' is not a duration"),
+        (["create", "--name", "x", "--ttl", "1s"], 2, "marketbell: ttl: 1s is too low"),
+        (["create", "--name", "x", "--app", "nobody"], 1, "no application 'nobody'"),
         (["create", "--name", "x", "--org", "shop"], 2, "An organization is named"),
-        (["revoke", "mbk_000000000000000000000000000", "--yes"], 1, "no such API key"),
+        (["revoke", "mbk_000000000000000000000000000", "--yes"], 1, "There is no API key"),
         (["revoke", "eyJhbGciOiJIUzI1NiJ9.e30.AA", "--yes"], 2, "auth/logout with it ends it"),
         (["revoke", "mbk_000000000000000000000000000"], 2, "give --yes"),
         (["revoke"], 2, "name a key, --app or --org"),
@@ -161,8 +163,32 @@ def test_the_last_line_of_a_new_key_is_the_bare_key(db: str, capsys: Capture) ->
 def test_what_cannot_be_is_said(
     db: str, capsys: Capture, arguments: list[str], code: int, said: str
 ) -> None:
+    token(capsys, "--db", db, "--name", "first")
     assert run(["token", *arguments, "--db", db]) == code
     assert said.lower() in capsys.readouterr().err.lower()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["list", "revoke --app x --yes", "revoke mbk_0 --yes", "create --name x --app nobody"],
+)
+def test_what_makes_nothing_makes_no_database(
+    line: str, db: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run(["token", *line.split(), "--db", db]) == 2
+    said = capsys.readouterr().err
+    assert f"there is no database {tmp_path}/shop.db" in said
+    assert "--db" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("line", ["--org bad", "--app nobody", "--name x --org bad"])
+def test_a_token_for_nobody_makes_no_secrets(
+    line: str, db: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run(["token", "create", *line.split(), "--db", db]) == 2
+    assert capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- on a server

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,9 @@ from pathlib import Path
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from marketbell.cli.catalogue import catalogue_app
+from marketbell import cli
 
-CODE = "from marketbell.cli.catalogue import catalogue_app; catalogue_app()"
+CODE = "from marketbell.cli import main; main()"
 
 
 class Stdin(io.TextIOWrapper):
@@ -26,10 +27,7 @@ class Stdin(io.TextIOWrapper):
 
 
 def run(*tokens: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        catalogue_app(tokens)
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
+    return cli.run(["catalogue", *tokens])
 
 
 def test_list_shows_all_14_events_and_the_free_dialects(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,6 +60,7 @@ def test_show_tells_the_fields_their_words_and_the_wire(capsys: pytest.CaptureFi
     assert run("show", "part.status.changed") == 0
     shown = capsys.readouterr().out
     assert "one of 8 words" in shown
+    assert not re.search("[\u2500-\u257f]", shown), "no boxes in a pipe"
     assert "optional, deprecated" in shown
     assert "`written_off`: cancelled or scrapped; final" in shown
     assert '"event_data":{"part_id":"13","status":"sold","id_bridge":"12345"' in shown
@@ -81,27 +80,31 @@ def test_show_as_json_holds_schemas_and_examples_that_agree(
 
 
 @pytest.mark.parametrize(
-    ("tokens", "says"),
+    ("tokens", "code", "says"),
     [
-        (("show", "order.creatd"), "did you mean order.created?"),
-        (("show", "zzz"), "`marketbell catalogue list` shows them all"),
-        (("show", "order.created", "--dialect", "sellercenter"), "no catalogue has"),
-        (("list", "--dialect", "ebay"), "use one of: standard, ovoko"),
-        (("export", "ebay"), "use one of: standard, ovoko"),
-        (("check", "order.created", "/nowhere/payload.json"), "No such file or directory"),
-        (("check", "order.created", "/"), "Is a directory"),
-        (("check", "order.created", "--jsn"), "unknown option --jsn"),
-        (("export", "ovoko", "--output", "/nowhere/x.json"), "No such file or directory"),
+        (("show", "order.creatd"), 1, "did you mean order.created?"),
+        (("show", "zzz"), 1, "`marketbell catalogue list` shows them all"),
+        (("show", "order.created", "--dialect", "sellercenter"), 1, "no catalogue has"),
+        (("list", "--dialect", "ebay"), 2, "use one of: standard, ovoko"),
+        (("export", "ebay"), 2, "use one of: standard, ovoko"),
+        (("check", "order.created", "/nowhere/payload.json"), 2, "No such file or directory"),
+        (("check", "order.created", "/"), 2, "Is a directory"),
+        (("check", "order.created", "--jsn"), 2, "unknown option --jsn"),
+        (("export", "ovoko", "--output", "/nowhere/x.json"), 2, "No such file or directory"),
     ],
 )
-def test_an_unknown_name_or_file_is_exit_code_2_and_a_sentence(
-    tokens: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+def test_an_unknown_name_or_file_is_a_sentence_and_an_exit_code(
+    tokens: tuple[str, ...], code: int, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(*tokens) == 2
+    assert run(*tokens) == code
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.startswith("marketbell: ")
     assert says in told.err
+    assert run(*tokens, "--json") == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert says in json.loads(told.err)["detail"]
 
 
 def test_an_unknown_option_is_exit_code_2() -> None:
@@ -141,6 +144,61 @@ def test_check_reads_standard_input(
     monkeypatch.setattr("sys.stdin", Stdin(b'{"OrderId":190}'))
     assert run("check", "onOrderCreated", "-", "--json") == 0
     assert json.loads(capsys.readouterr().out)["valid"] is True
+
+
+@pytest.mark.parametrize(
+    ("payload", "says"),
+    [
+        (b'{"order_id":"1","order_id":"2"}', ["The key 'order_id' is twice in one object"]),
+        (b'{"order_id":"1\\u0000"}', ["The payload has the character U+0000"]),
+        (
+            b'{"order_id":1,"order_id":2}',
+            ["The key 'order_id' is twice in one object", "payload.order_id is 2; send it as"],
+        ),
+        (b"[]", ["The payload must be a JSON object"]),
+        (b"{", ["The payload is not JSON"]),
+        (b"{}", ["payload.order_id is missing"]),
+        (b' \n{"order_id":"1"}\r\n', []),
+    ],
+)
+def test_check_says_what_a_server_would(
+    payload: bytes,
+    says: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.stdin", Stdin(payload))
+    assert run("check", "order.created") == bool(says)
+    told = capsys.readouterr().out.splitlines()
+    if not says:
+        assert told == ["the payload fits order.created"]
+        return
+    assert len(told) == len(says)
+    for line, beginning in zip(told, says, strict=True):
+        assert line.startswith(beginning)
+
+
+def test_the_catalogues_are_those_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MARKETBELL_SELLERCENTER_IDS_AS_STRINGS", "true")
+    config = tmp_path / "marketbell.toml"
+    config.write_text('ovoko_zone = "UTC"\novoko_id_bridge = false\n')
+    assert run("show", "onOrderCreated", "--json") == 0
+    (example,) = json.loads(capsys.readouterr().out)["examples"]
+    assert example["body"]["payload"] == {"OrderId": "190"}
+    assert run("show", "part.status.changed", "--config", str(config), "--json") == 0
+    example, _ = json.loads(capsys.readouterr().out)["examples"]
+    assert "id_bridge" not in example["body"]["event_data"]
+    assert example["body"]["timestamp"].endswith("+00:00")
+    assert run("export", "ovoko", "--config", str(config)) == 0
+    schema = json.loads(capsys.readouterr().out)["$defs"]["PartStatusChangedBody"]
+    assert "id_bridge" not in schema["properties"]["event_data"]["properties"]
+    config.write_text('ovoko_zone = "Vilnius"\n')
+    assert run("list", "--config", str(config)) == 2
+    assert "ovoko_zone" in capsys.readouterr().err
+    monkeypatch.setenv("MARKETBELL_CONFIG", str(config))
+    assert run("check", "order.created", "--config", "/nowhere/marketbell.toml") == 2
 
 
 def test_check_reads_a_megabyte_and_no_more(
@@ -183,14 +241,14 @@ def test_a_name_in_two_catalogues_asks_for_the_dialect(
         name = "second"
 
     own = module.Registry((Ovoko(), Second()))
-    monkeypatch.setattr(module, "default_registry", lambda: own)
+    monkeypatch.setattr(module.Registry, "load", lambda _options: own)
     assert run("show", "order.created") == 2
     assert "is in ovoko, second; choose with --dialect" in capsys.readouterr().err
     assert run("show", "order.created", "--dialect", "second") == 0
 
 
 def test_colours_go_to_a_terminal_only() -> None:
-    command = [sys.executable, "-c", CODE, "show", "order.created"]
+    command = [sys.executable, "-c", CODE, "catalogue", "show", "order.created"]
     plain = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
     environment = plain | {"TERM": "xterm-256color", "COLUMNS": "200"}
     piped = subprocess.run(

@@ -215,7 +215,7 @@ def ran(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-CLI = "from marketbell.cli.catalogue import catalogue_app; catalogue_app({!r})"
+CLI = "import sys; from marketbell.cli import run; sys.exit(run(['catalogue', *{!r}]))"
 
 
 @pytest.mark.parametrize("target", ["Kauppa", "shared"])

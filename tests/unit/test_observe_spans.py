@@ -8,6 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from marketbell.delivery.exchange import Exchange, Kind
 from marketbell.model import (
     Application,
     Attempt,
@@ -64,7 +65,8 @@ def finished(spans: Spans, exporter: InMemorySpanExporter) -> list[ReadableSpan]
 
 def report(observer: Observer, attempt: Attempt = ATTEMPT, claim: Claim = CLAIM) -> None:
     verdict = Verdict(state=DeliveryState.DELIVERED)
-    observer.attempted([(claim, attempt, verdict, APPLICATION, ENDPOINT, "standard", 7)])
+    went = Exchange(Kind.ANSWERED, "")
+    observer.attempted([(claim, attempt, verdict, APPLICATION, ENDPOINT, "standard", 7, went)])
 
 
 def test_a_messages_attempts_stand_below_its_own_span(

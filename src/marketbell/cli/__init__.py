@@ -60,7 +60,7 @@ def build_app() -> App:
     import cyclopts
 
     import marketbell
-    from marketbell.cli.exits import EPILOGUE, SETTINGS_EPILOGUE
+    from marketbell.cli.exits import CODES, EPILOGUE, SETTINGS_EPILOGUE
 
     app = cyclopts.App(
         name="marketbell",
@@ -68,12 +68,21 @@ def build_app() -> App:
         help_epilogue=EPILOGUE,
         version=marketbell.__version__,
         result_action="return_value",
+        default_parameter=cyclopts.Parameter(show_default=_default_shown),
     )
     for name, target, text in _COMMANDS:
         settings = {"help_epilogue": SETTINGS_EPILOGUE} if name == "serve" else {}
         app.command(f"marketbell.cli.{target}", name=name, help=text, **settings)
-    app.register_install_completion_command(help="Install completion for your shell.")
+    app.register_install_completion_command(
+        help="Install completion for your shell.",
+        help_epilogue=CODES,
+    )
     return app
+
+
+def _default_shown(value: object) -> str | None:
+    """A default as --help shows it; that a flag or a list is not given says nothing."""
+    return None if value is False or value in (None, ()) else str(value)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ def sure(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise InvalidError(("yes",), f"{question} There is nobody to ask; give --yes.")
+        raise InvalidError((), f"{question} There is nobody to ask; give --yes.")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() in {"y", "yes"}:
         return True

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 
-from marketbell.errors import InvalidError, MarketbellError, NotFoundError, TooLargeError
+from marketbell.cli.exits import Exit
+from marketbell.cli.options import JsonFlag, settings_of
+from marketbell.errors import InvalidError, NotFoundError, TooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from rich.console import Console
 
     from marketbell.dialects.base import Dialect
     from marketbell.dialects.catalogue import EventType
@@ -24,30 +24,20 @@ catalogue_app = App(
     version_flags=(),
 )
 
-INVALID: Final = 1
-"""Exit code: the payload does not fit."""
-
-USAGE: Final = 2
-"""Exit code: an unknown name, or a file that cannot be read or written."""
-
 _PAYLOAD_MAX: Final = 1_000_000
 """Bytes of a payload that `check` takes."""
 
-_PIPE_WIDTH: Final = 160
-"""Columns of what does not go to a terminal."""
-
-JsonFlag = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 DialectName = Annotated[str | None, Parameter(help="Only this dialect's.")]
+Config = Annotated[Path | None, Parameter(help="The server's TOML file of settings.")]
 EventTypeName = Annotated[str, Parameter(help="Its name, such as order.created.")]
 
 
 @catalogue_app.command(name="list")
-def list_event_types(*, dialect: DialectName = None, json: JsonFlag = False) -> int:
+def list_event_types(
+    *, dialect: DialectName = None, config: Config = None, json: JsonFlag = False
+) -> int:
     """List every event type of every dialect."""
-    try:
-        dialects = _dialects(dialect)
-    except MarketbellError as fault:
-        return _told(fault)
+    dialects = _dialects(dialect, config)
     if json:
         return _print_json([_listed(entry) for entry in dialects])
     _print_list(dialects)
@@ -55,12 +45,15 @@ def list_event_types(*, dialect: DialectName = None, json: JsonFlag = False) -> 
 
 
 @catalogue_app.command
-def show(event_type: EventTypeName, *, dialect: DialectName = None, json: JsonFlag = False) -> int:
+def show(
+    event_type: EventTypeName,
+    *,
+    dialect: DialectName = None,
+    config: Config = None,
+    json: JsonFlag = False,
+) -> int:
     """Show one event type: when it is sent, its fields, and an example as it goes out."""
-    try:
-        owner, found = _found(event_type, dialect)
-    except MarketbellError as fault:
-        return _told(fault)
+    owner, found = _found(event_type, dialect, config)
     if json:
         return _print_json(_described(owner, found))
     _print_event_type(owner, found)
@@ -79,17 +72,16 @@ def check(
     ] = "-",
     *,
     dialect: DialectName = None,
+    config: Config = None,
     json: JsonFlag = False,
 ) -> int:
     """Check a payload against its event type. Exit code 1 if it does not fit."""
     faults: Sequence[InvalidError]
+    owner, found = _found(event_type, dialect, config)
     try:
-        owner, found = _found(event_type, dialect)
-        faults = owner.catalogue.faults(found.name, _read(file))
+        faults = _faults(owner, found, _read(file))
     except TooLargeError as too_large:
         faults = (too_large,)
-    except MarketbellError as refused:
-        return _told(refused)
     if json:
         _print_json(
             {
@@ -106,7 +98,7 @@ def check(
             print(fault.detail)
         if not faults:
             print(f"the payload fits {event_type}")
-    return INVALID if faults else 0
+    return Exit.FAILED if faults else Exit.OK
 
 
 @catalogue_app.command
@@ -119,6 +111,7 @@ def export(
     output: Annotated[
         Path | None, Parameter(help="The file to write; standard output if left out.")
     ] = None,
+    config: Config = None,
     json: Annotated[
         bool, Parameter(name="--json", negative="", help="Tell what was written as JSON.")
     ] = False,
@@ -126,10 +119,7 @@ def export(
     """Export a dialect's catalogue as JSON Schema, OpenAPI 3.1 webhooks or AsyncAPI 3.0."""
     from marketbell.dialects import export as exports
 
-    try:
-        (found,) = _dialects(dialect)
-    except MarketbellError as fault:
-        return _told(fault)
+    (found,) = _dialects(dialect, config)
     written = {
         "json-schema": exports.json_schema,
         "openapi": exports.openapi,
@@ -141,22 +131,25 @@ def export(
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as fault:
-        return _told(InvalidError(("output",), f"cannot write {output}: {fault.strerror}"))
+        raise InvalidError(("output",), f"cannot write {output}: {fault.strerror}") from None
     if json:
         return _print_json({"dialect": dialect, "format": format, "file": str(output)})
     print(f"wrote {format} of {dialect} to {output}")
     return 0
 
 
-def _dialects(name: str | None) -> tuple[Dialect, ...]:
-    from marketbell.dialects.registry import default_registry
+def _dialects(name: str | None, config: Path | None) -> tuple[Dialect, ...]:
+    """The dialects as the settings in force have them: all of them, or the one of this name."""
+    from marketbell.dialects.registry import DialectOptions, Registry
 
-    registry = default_registry()
+    settings = settings_of({}, config)
+    options = {name: getattr(settings, name) for name in DialectOptions.__struct_fields__}
+    registry = Registry.load(DialectOptions(**options))
     return tuple(registry) if name is None else (registry.dialect(name, field=("dialect",)),)
 
 
-def _found(name: str, dialect: str | None) -> tuple[Dialect, EventType]:
-    dialects = _dialects(dialect)
+def _found(name: str, dialect: str | None, config: Path | None) -> tuple[Dialect, EventType]:
+    dialects = _dialects(dialect, config)
     owners = [entry for entry in dialects if name in entry.catalogue]
     if len(owners) > 1:
         names = ", ".join(entry.name for entry in owners)
@@ -169,6 +162,19 @@ def _found(name: str, dialect: str | None) -> tuple[Dialect, EventType]:
     near = difflib.get_close_matches(name, known, n=1)
     mend = f"did you mean {near[0]}?" if near else "`marketbell catalogue list` shows them all"
     raise NotFoundError(f"no catalogue has an event type {name[:64]!r}; {mend}")
+
+
+def _faults(dialect: Dialect, event_type: EventType, payload: bytes) -> Sequence[InvalidError]:
+    """All for which a server would refuse the payload: as text, and as one of its event type."""
+    from marketbell.control.payloads import check_payload
+
+    payload = payload.strip(b" \t\r\n")
+    try:
+        check_payload(payload, ("body", "payload"))
+    except InvalidError as fault:
+        others = dialect.catalogue.faults(event_type.name, payload)
+        return (fault, *(other for other in others if other.field != fault.field))
+    return dialect.catalogue.faults(event_type.name, payload)
 
 
 def _read(file: str) -> bytes:
@@ -189,11 +195,6 @@ def _read(file: str) -> bytes:
     return payload
 
 
-def _told(fault: MarketbellError) -> int:
-    print(f"marketbell: {fault.detail}", file=sys.stderr)
-    return USAGE
-
-
 def _formatted(value: object) -> str:
     import msgspec
 
@@ -203,14 +204,6 @@ def _formatted(value: object) -> str:
 def _print_json(value: object) -> int:
     sys.stdout.write(_formatted(value))
     return 0
-
-
-def _console() -> Console:
-    """One that writes colours to a terminal only, and to a pipe lines that are not cut at 80."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(width=width, markup=False, highlight=False, emoji=False)
 
 
 def _listed(dialect: Dialect) -> Mapping[str, object]:
@@ -279,15 +272,18 @@ def _print_list(dialects: Sequence[Dialect]) -> None:
 def _print_event_type(dialect: Dialect, event_type: EventType) -> None:
     from rich.table import Table
 
+    from marketbell.cli.tables import console_of
     from marketbell.dialects.export import sample
 
-    console = _console()
+    console = console_of()
     console.print(f"{event_type.name} ({dialect.name})", style="bold")
     console.print(f"{event_type.description}\n\nSent: {event_type.fires}\n")
     schema = dialect.catalogue.schema(event_type.name)
     fields, required = schema.get("properties"), schema.get("required", ())
     if isinstance(fields, dict) and isinstance(required, list) and fields:
-        table = Table("Field", "Type", "", "Meaning", show_lines=True)
+        table = Table(
+            "Field", "Type", "Given", "Meaning", box=None, pad_edge=False, header_style="bold"
+        )
         for name, field in fields.items():
             marks = ["required"] if name in required else ["optional"]
             marks += ["deprecated"] if field.get("deprecated") else []

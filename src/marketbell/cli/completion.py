@@ -11,7 +11,9 @@ from marketbell.cli.tables import print_json
 
 
 def completion(
-    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="For which shell.")],
+    shell: Annotated[
+        Literal["bash", "zsh", "fish", "powershell"], Parameter(help="For which shell.")
+    ],
     *,
     json: JsonFlag = False,
 ) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
 
+from marketbell.cli.local import must_be_there
 from marketbell.cli.remote import Remote
 from marketbell.errors import LockedError, SettingsError
 from marketbell.settings import Settings, ensure_secrets
@@ -159,11 +160,10 @@ class InDatabase:
         """What a piece of work gives, done on the open store and logged. LockedError."""
         from marketbell.assembly import open_store
         from marketbell.clock import SystemClock
-        from marketbell.control.tokens import Principal, check_subjects
+        from marketbell.control.tokens import Principal
         from marketbell.store.base import Origin, changing
         from marketbell.store.opening import prepare
 
-        check_subjects(self._organization, None)
         prepare(self._settings)
         clock = SystemClock()
         caller = Principal(self._organization, actor=COMMAND_LINE)
@@ -197,13 +197,16 @@ def with_credentials(
     organization: str | None,
     environ: Mapping[str, str],
     work: Callable[[Credentials], T],
+    *,
+    makes: bool,
 ) -> T:
     """
     What `work` gives, done where the organization's keys are.
 
     With MARKETBELL_URL that is that server. Else it is the database, or if a server has its file,
-    that server at the settings' host and port; PostgreSQL is for all to use. A server is called with MARKETBELL_TOKEN, else
-    with a token that is made here and good for a minute.
+    that server at the settings' host and port; PostgreSQL is for all to use. A server is called
+    with MARKETBELL_TOKEN, else with a token that is made here and good for a minute. A file that
+    is not there is made if `makes`; else it is a SettingsError, and nothing is made.
     """
     whose = organization or DEFAULT_ORGANIZATION
     return where_it_is(
@@ -212,6 +215,7 @@ def with_credentials(
         environ,
         in_file=lambda own: work(InDatabase(own, whose)),
         on_server=lambda remote: work(OnServer(remote, whose)),
+        makes=makes,
     )
 
 
@@ -222,10 +226,16 @@ def where_it_is(
     *,
     in_file: Callable[[Settings], T],
     on_server: Callable[[Remote], T],
+    makes: bool = True,
 ) -> T:
     """What one of the two gives; see with_credentials for which. The settings have secrets."""
+    from marketbell.control.tokens import check_subjects
+
+    check_subjects(organization, None)
     url = environ.get("MARKETBELL_URL")
     if url is None:
+        if not makes:
+            must_be_there(settings)
         settings = ensure_secrets(settings)
         try:
             return in_file(settings)
@@ -247,8 +257,9 @@ def signed(
     settings: Settings, organization: str, now: int, ttl: int, application: str | None
 ) -> str:
     """A token signed with what the settings have. SettingsError if that cannot sign."""
-    from marketbell.control.tokens import create_token
+    from marketbell.control.tokens import check_subjects, create_token
 
+    check_subjects(organization, application)  # before secrets are made
     key = settings.jwt_private_key
     if not settings.jwt_asymmetric:
         settings = settings if settings.jwt_secret else ensure_secrets(settings)

@@ -15,26 +15,26 @@ _PATIENCE_S: Final = 55.0
 _SPEED_MIN: Final = 25.0
 """Below it the Seller Center's first 16 minutes outlast the demo's patience."""
 _SPEED_MAX: Final = 60.0
-"""Above it a few milliseconds of a busy machine are more than Ovoko's shortest wait."""
+"""Above it what a busy machine is late is more than half of Ovoko's shortest wait."""
 
 
 def demo(
     *,
     speed: Annotated[
         float,
-        Parameter(help="How much faster than real time the server's clock runs, 25 to 60."),
+        Parameter(help="How much faster than real time the Seller Center's clock runs, 25 to 60."),
     ] = 40.0,
     keep: Annotated[
         bool,
-        Parameter(negative="", help="Leave the server up afterwards and print how to call it."),
+        Parameter(negative="", help="Leave the servers up afterwards and print how to call them."),
     ] = False,
     json: JsonFlag = False,
 ) -> int:
     """
     Deliver every event of both marketplaces to a failing receiver, and judge it.
 
-    Starts a server on a database in a temporary folder and a receiver that answers each
-    delivery with 500, then not at all, then refuses the connection, then is well. Exit code 0
+    Starts a server for each marketplace and receivers that answer each delivery with 500, then
+    not at all, then refuse the connection, then are well. Exit code 0
     only if every event type was accepted and delivered, with the attempts, the waits and the
     bytes that the marketplaces' documents ask for.
     """

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _COLUMNS: Final[Sequence[Column]] = (
-    Column("verdict", lambda thing: thing["verdict"]),
-    Column("check", lambda thing: thing["check"]),
-    prose("found", "fact"),
-    prose("mend", "mend"),
+    Column("Verdict", lambda thing: thing["verdict"]),
+    Column("Check", lambda thing: thing["check"]),
+    prose("Found", "fact"),
+    prose("Mend", "mend"),
 )
 
 

@@ -47,7 +47,9 @@ Channels = Annotated[
     ),
 ]
 Description = Annotated[str | None, Parameter(help="What people should know of it.")]
-Disabled = Annotated[bool | None, Parameter(help="Whether it gets no new messages.")]
+Disabled = Annotated[
+    bool | None, Parameter(help="Whether it gets no new messages; --no-disabled enables it.")
+]
 Headers = Annotated[
     tuple[str, ...],
     Parameter(name="--header", negative="", help="'Name: value' to send; can be repeated."),

@@ -24,8 +24,14 @@ Schemas = Annotated[
     Parameter(help='JSON Schemas by version, {"1": {...}}; @file, or - for stdin.'),
 ]
 GroupName = Annotated[str | None, Parameter(name="--group", help="What pages group it by.")]
-Deprecated = Annotated[bool | None, Parameter(help="Whether it is shown as deprecated.")]
-Archived = Annotated[bool | None, Parameter(help="Whether it is hidden, its schema not in force.")]
+Deprecated = Annotated[
+    bool | None,
+    Parameter(help="Whether it is shown as deprecated; --no-deprecated: no longer."),
+]
+Archived = Annotated[
+    bool | None,
+    Parameter(help="Whether it is hidden, its schema not in force; --no-archived revives it."),
+]
 FeatureFlags = Annotated[
     tuple[str, ...],
     Parameter(

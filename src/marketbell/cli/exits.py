@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -20,16 +21,21 @@ from marketbell.errors import (
     StoreError,
 )
 
-EPILOGUE: Final = (
-    "Every command takes --json. Exit codes: 0 done, 1 not as it should be or refused,"
-    " 2 usage or settings, 3 unavailable."
+CODES: Final = (
+    "Exit codes: 0 done, 1 not as it should be or refused, 2 usage or settings, 3 unavailable,"
+    " 70 a defect, 130 interrupted."
 )
+EPILOGUE: Final = f"Every command takes --json. {CODES}"
 
 SETTINGS_EPILOGUE: Final = (
     "Every setting is also a variable, MARKETBELL_ and its name in capitals"
     " (MARKETBELL_BODY_MAX), and a key of the TOML file. A flag wins over the variable,"
     " the variable over the file. Durations: 500ms 20s 5m 2h 90d. Sizes: 20kB 1MB 1MiB."
 )
+
+
+_REQUEST_PARTS: Final = frozenset({"body", "query"})
+"""Where in a request a fault is; a command has options instead."""
 
 
 class Exit(enum.IntEnum):
@@ -91,6 +97,12 @@ def tell_usage(detail: str, *, as_json: bool) -> Exit:
     return Exit.USAGE
 
 
+def place_of(field: Sequence[str | int]) -> str:
+    """The place of a fault as people read it: without the part of the request that it is in."""
+    inside = field[1:] if field and field[0] in _REQUEST_PARTS else field
+    return ".".join(str(part) for part in inside)
+
+
 def give_up_stdout() -> None:
     """Whoever reads the output has enough (`| head`): what is left of it goes nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -103,7 +115,7 @@ def _sentences(error: BaseException) -> list[str]:
         case SettingsError():
             return list(error.faults)
         case InvalidError():
-            where = ".".join(str(part) for part in error.field)
+            where = place_of(error.field)
             return [f"{where}: {error.detail}" if where else error.detail]
         case MarketbellError():
             return [str(error)]

@@ -1,8 +1,9 @@
-"""The server on this machine, as its settings tell it: where it is, and a token for it."""
+"""The server on this machine, as its settings tell it: where it is, its database, a token for it."""
 
 from __future__ import annotations
 
 from marketbell.cli.options import settings_of
+from marketbell.errors import SettingsError
 from marketbell.settings import Settings, secrets_file
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not listened on here
@@ -18,6 +19,18 @@ def here(*, signing: bool) -> tuple[str, str | None]:
     host = _EVERYWHERE.get(settings.host, settings.host)
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
     return url, _signed(settings) if signing else None
+
+
+def must_be_there(settings: Settings) -> None:
+    """
+    Return if the SQLite file of the settings is there; PostgreSQL says so itself.
+
+    For commands that make nothing: SettingsError, so that a slip in `db` leaves no new database.
+    """
+    if settings.on_postgresql or settings.db_file.exists():
+        return
+    file = settings.db_file.absolute()
+    raise SettingsError([f"db: there is no database {file}; name the server's own with --db"])
 
 
 def _signed(settings: Settings) -> str | None:

@@ -17,7 +17,7 @@ from marketbell.cli.columns import (
     MESSAGES_ANYWHERE,
     NO_DESTINATION,
 )
-from marketbell.cli.exits import Exit
+from marketbell.cli.exits import Exit, place_of
 from marketbell.cli.given import json_given
 from marketbell.cli.moments import moment_of
 from marketbell.cli.parameters import (
@@ -275,5 +275,5 @@ def precheck(
 def _fault(error: dict[str, object]) -> str:
     detail = error.get("detail")
     if isinstance(detail, list):
-        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in detail)
+        return "; ".join(f"{place_of(one['loc'])}: {one['msg']}" for one in detail)
     return str(detail)

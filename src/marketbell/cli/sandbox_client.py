@@ -48,8 +48,7 @@ def called(method: str, path: str, body: Mapping[str, object] | None = None) -> 
 def _error(status: int, told: object) -> MarketbellError:
     detail = told.get("detail") if isinstance(told, dict) else None
     if isinstance(detail, list) and detail:
-        place = tuple(str(part) for part in detail[0]["loc"] if part != "body")
-        return InvalidError(place, detail[0]["msg"])
+        return InvalidError(detail[0]["loc"], detail[0]["msg"])
     said = str(detail or f"The sandbox answered {status}.")
     if status == 409:
         return MoveRefusedError(said)

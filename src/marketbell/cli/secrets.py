@@ -12,6 +12,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from marketbell.cli.exits import Exit
+from marketbell.cli.local import must_be_there
 from marketbell.cli.options import JsonFlag, settings_of
 from marketbell.settings import Settings, begin_key_change, end_key_change, ensure_secrets
 
@@ -38,6 +39,7 @@ def rekey(
     Broken off anywhere, it can be called again.
     """
     given = settings_of({"db": db}, config)
+    must_be_there(given)
     settings = ensure_secrets(given)
     if given.secrets_key:
         result = asyncio.run(_rekey(settings))

@@ -103,13 +103,12 @@ async def _made(
     from marketbell.clock import SystemClock
     from marketbell.control.sellers import create_seller
     from marketbell.control.services import Services
-    from marketbell.control.tokens import Principal, check_subjects
+    from marketbell.control.tokens import Principal
     from marketbell.dialects.registry import Registry
     from marketbell.observe import Observer
     from marketbell.store.base import Origin, changing
     from marketbell.store.opening import prepare
 
-    check_subjects(organization, None)
     prepare(settings)
     clock = SystemClock()
     store = open_store(settings, clock)

@@ -106,7 +106,7 @@ class Shell:
             yield data
             left = None if left is None else left - len(data)
             if page["done"] or left == 0:
-                if not page["done"] and sys.stdout.isatty() and not self.as_json:
+                if not page["done"]:
                     print("There are more: --limit N or --all.", file=sys.stderr)
                 return
             given["iterator"] = page["iterator"]

@@ -17,7 +17,7 @@ from marketbell.cli.options import JsonFlag, settings_of
 from marketbell.cli.parameters import Yes
 from marketbell.cli.tables import pages_of, print_table
 from marketbell.errors import InvalidError
-from marketbell.settings import BadValueError, read_duration
+from marketbell.settings import SETTINGS, BadValueError, read_duration
 
 _KEY_LENGTH: Final = 31
 """Of `mbk_` and 27 characters; a whole key goes on after them."""
@@ -54,7 +54,8 @@ def create(
     scope: Annotated[
         tuple[str, ...],
         Parameter(
-            help="What the key may do, such as message:write; can be repeated. All if left out."
+            negative="",
+            help="What the key may do, such as message:write; can be repeated. All if left out.",
         ),
     ] = (),
     db: Database = None,
@@ -68,7 +69,8 @@ def create(
     if there is no database yet; the server need not run. With --name or --scope it is an API key:
     made on the server at MARKETBELL_URL, or in the database if no server has it.
     """
-    settings = settings_of({"db": db, "token_ttl": ttl}, config)
+    settings = settings_of({"db": db}, config)
+    good_for = settings.token_ttl if ttl is None else _good_for(ttl)
     if name is not None or scope:
         body: dict[str, object] = {"name": name or "made on the command line"}
         if scope:
@@ -76,14 +78,21 @@ def create(
         if app is not None:
             body["appId"] = app
         if ttl is not None:
-            body["expiry"] = settings.token_ttl // 1000
-        key = with_credentials(settings, org, os.environ, lambda where: where.create(body))
+            body["expiry"] = good_for // 1000
+        key = with_credentials(
+            settings,
+            org,
+            os.environ,
+            lambda where: where.create(body),
+            # There is no application in a database that is not there.
+            makes=app is None,
+        )
         return _print_key(key, as_json=json)
     from marketbell.cli.credentials import signed
 
     now = time.time_ns() // 1_000_000
-    token = signed(settings, org, now, settings.token_ttl, app)
-    expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((now + settings.token_ttl) // 1000))
+    token = signed(settings, org, now, good_for, app)
+    expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((now + good_for) // 1000))
     if json:
         facts = {"token": token, "org": org, "app": app, "expires": expires}
         print(msgspec.json.encode(facts).decode())
@@ -106,7 +115,8 @@ def list_keys(
 
     Signed tokens are not listed: nobody keeps them. Ended keys are there for 90 days.
     """
-    keys = with_credentials(settings_of({"db": db}, config), org, os.environ, lambda at: at.all())
+    settings = settings_of({"db": db}, config)
+    keys = with_credentials(settings, org, os.environ, lambda where: where.all(), makes=False)
     if json:
         print(msgspec.json.encode(keys).decode())
         return 0
@@ -163,13 +173,21 @@ def revoke(
         else:
             where.revoke_all(app, after_s)
 
-    with_credentials(settings_of({"db": db}, config), org, os.environ, end)
+    with_credentials(settings_of({"db": db}, config), org, os.environ, end, makes=False)
     what = key[:_KEY_LENGTH] if key is not None else what
     if json:
         print(msgspec.json.encode({"revoked": what, "after": after_s}).decode())
     else:
         print(f"revoked {what}" + (f", in force in {after_s} s" if after_s else ""))
     return 0
+
+
+def _good_for(ttl: str) -> int:
+    try:
+        SETTINGS["token_ttl"].read(ttl)
+        return read_duration(ttl)
+    except BadValueError as fault:
+        raise InvalidError(("ttl",), str(fault)) from None
 
 
 def _seconds(after: str | None) -> int:

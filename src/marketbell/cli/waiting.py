@@ -34,7 +34,8 @@ def wait_for(shell: Shell, app: str, message: Thing) -> int:
         # First how they stand: an attempt is recorded together with what it made of its delivery.
         deliveries = patience.get(f"{path}/endpoint", {"limit": 250})["data"]
         for attempt in trail.new():
-            write(attempt)
+            # The list has no messages in it, and all of these are of this one.
+            write(attempt if shell.as_json else {**attempt, "msg": message})
         sys.stdout.flush()
         if not any(one["status"] in _UNDER_WAY for one in deliveries):
             break

@@ -1,6 +1,8 @@
 """
-Why an exchange failed, in stable short clauses; every reason an attempt can have is here. Pure.
+Why an exchange failed, in stable short clauses. Pure.
 
+An attempt can have three more reasons: the sender's `answered 500` and `dialect: ...`, and the
+store's `claim lost: ...`.
 A reason is kept with the attempt and shown as it is, so people and alerts may match on it:
 these texts change only with a note in the changelog. What comes after a colon may vary.
 """
@@ -45,7 +47,7 @@ CLOSED_INSIDE: Final = "closed inside the answer"
 REUSED_CLOSED: Final = "connection reused, closed"
 """A kept connection died before the first byte of the answer."""
 CANCELLED: Final = "cancelled"
-"""This program gave the exchange up, since it stops or since the delivery was cancelled."""
+"""This program stops and gave the exchange up: never recorded, the claim becomes a lost one."""
 
 _UNREACHABLE: Final = frozenset(
     (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL)

@@ -79,7 +79,7 @@ class AttemptSettings(EdgeSettings, frozen=True, kw_only=True):
     idle_connections_max: Annotated[
         int, Setting("count", "Kept connections without a request.", 0, 60_000)
     ] = 1_024
-    idle_connection_ms: Annotated[
+    idle_connection_timeout: Annotated[
         int,
         Setting(
             "duration",

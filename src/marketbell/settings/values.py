@@ -26,7 +26,7 @@ _SIZE_UNITS: Final = {
     "": 1, "B": 1, "KB": KB, "MB": MB, "GB": 1_000 * MB,
     "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30,
 }  # fmt: skip
-_AMOUNT: Final = re.compile(r"(\d{1,15})\s*([A-Za-z]*)")
+_AMOUNT: Final = re.compile(r"([0-9]{1,15})\s*([A-Za-z]*)")
 _POSTGRESQL: Final = ("postgresql://", "postgres://")
 _PASSWORD: Final = re.compile(r"(://[^:/?#]*):.*@", re.DOTALL)
 """To the last @: a password that should have been escaped is hidden whole."""

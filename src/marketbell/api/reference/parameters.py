@@ -24,8 +24,8 @@ NAME: Final[Schema] = {
 TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 _CHANNEL: Final[Schema] = {**NAME, "maxLength": CHANNEL_MAX}
 _TAG: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": CHANNEL_MAX}
-_FLAG: Final[Schema] = {"type": "boolean"}
 _OFF: Final[Schema] = {"type": "boolean", "default": False}
+_ON: Final[Schema] = {"type": "boolean", "default": True}
 
 _BRACES: Final = re.compile(r"{(\w+)}")
 
@@ -86,12 +86,16 @@ QUERY: Final[Mapping[str, Parameter]] = {
     "expanded_statuses": Parameter(
         _OFF, "Taken for the SDKs; changes nothing, as an attempt is never cancelled.", False
     ),
-    "with_content": Parameter(
-        _FLAG,
-        "Whether payloads come along; in lists of attempts the answers' bodies, "
-        "in lists of event types the schemas.",
-        False,
+    "v1.message-attempt.list-attempted-messages expanded_statuses": Parameter(
+        _ON,
+        "With `false` a cancelled delivery is shown as 0 success, as older clients expect.",
+        True,
     ),
+    "with_content": Parameter(
+        _ON, "Whether payloads come along; in lists of attempts the answers' bodies.", False
+    ),
+    "v1.message.create-batch with_content": Parameter(_OFF, "Whether payloads come along.", True),
+    "v1.event-type.list with_content": Parameter(_OFF, "Whether schemas come along.", True),
     "channel": Parameter(_CHANNEL, "Only what has this channel.", "warehouse"),
     "tag": Parameter(_TAG, "Only what has this tag.", "import"),
     "text": Parameter(
@@ -142,9 +146,6 @@ QUERY: Final[Mapping[str, Parameter]] = {
     ),
 }
 
-_WITHOUT_CONTENT: Final = frozenset({"v1.event-type.list", "v1.message.create-batch"})
-"""Where `with_content` is false if it is absent."""
-
 IDEMPOTENCY_KEY: Final[Schema] = {
     "name": "idempotency-key",
     "in": "header",
@@ -193,8 +194,6 @@ def unknown(operations: Iterable[Operation]) -> list[str]:
 def _shown(operation: Operation, place: str, name: str, table: Mapping[str, Parameter]) -> Schema:
     parameter = table.get(f"{operation.name} {name}") or table[name]
     schema = parameter.schema
-    if name == "with_content":
-        schema = {**schema, "default": operation.name not in _WITHOUT_CONTENT}
     shown: Schema = {
         "name": name,
         "in": place,
