@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from marketbell.api.app import Api
 from marketbell.api.clients import BoundedProtocol, cut_late
 from marketbell.api.protocol import PublishProtocol
+from marketbell.errors import SettingsError
 from marketbell.settings import Settings
 
 
@@ -44,10 +45,19 @@ class _Uvicorn(uvicorn.Server):
 
 
 def listener(host: str, port: int) -> socket.socket:
-    """A listening socket whose protocol is named, so that asyncio turns Nagle's algorithm off."""
-    family, kind, proto, _name, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
-    )[0]
+    """
+    A listening socket whose protocol is named, so that asyncio turns Nagle's algorithm off.
+
+    SettingsError if the host names no address; OSError if it cannot be listened on.
+    """
+    try:
+        family, kind, proto, _name, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, UnicodeError) as fault:
+        said = getattr(fault, "strerror", None) or fault
+        mend = "give one of this machine's, such as 127.0.0.1, or 0.0.0.0 for all of them"
+        raise SettingsError([f"host: {host} names no address ({said}); {mend}"]) from None
     made = socket.socket(family, kind, proto)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -76,7 +86,7 @@ async def serve(
     app: Api | Beside, settings: Settings, *, port: int, on: socket.socket | None = None
 ) -> tuple[Server, str]:
     """
-    Serve on `host` and `port`, or on a socket that listens; the running server and its address. OSError.
+    Serve on `host` and `port`, or on a socket that listens; the running server and its address. OSError, or SettingsError.
 
     A socket may be shared by several processes; it is this one's to close.
     """

@@ -22,14 +22,17 @@ EARLY_MAX: Final[Millis] = 2
 LATE_MAX: Final[Millis] = 100
 """Real milliseconds that an attempt may be late, beside the machine's own lateness."""
 
-LATENESS_MAX: Final[Millis] = 1_000
-"""Real milliseconds of the machine's own lateness that are allowed for; more is too busy to judge."""
+LATE_SHARE: Final = 0.5
+"""Of its wait: how late an attempt may be at most, however late the machine is."""
 
 _TIMES: Final = 3
 """
 How often the machine's lateness may add up in one wait: when the end of an attempt is recorded,
 when the next one is claimed, and when it is begun.
 """
+
+_ARRIVES: Final = tuple(step for step in SCRIPT if step is not Step.REFUSE)
+"""What the receiver gets to see."""
 
 SAID: Final = {Step.HANG: reasons.ANSWER_TIMED_OUT, Step.REFUSE: reasons.CONNECT_REFUSED}
 """How the attempts without an answer must read."""
@@ -39,6 +42,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one errand so far."""
 
     errand: Errand
+    speed: float
+    """How much faster than real time its server's clock runs."""
     endpoint: str
     message: str | None = None
     """Its id once it was accepted."""
@@ -78,23 +83,22 @@ def waits_of(attempts: Sequence[Recorded], speed: float) -> tuple[Millis, ...]:
 
 def late_allowed(lateness: Millis) -> Millis:
     """Real milliseconds that an attempt may be late on a machine whose plain timers are so late."""
-    return LATE_MAX + _TIMES * min(lateness, LATENESS_MAX)
+    return LATE_MAX + _TIMES * lateness
 
 
-def judge(
-    progress: Progress, received: Sequence[Received], speed: float, lateness: Millis = 0
-) -> Finding:
+def judge(progress: Progress, received: Sequence[Received], lateness: Millis = 0) -> Finding:
     """
     The verdict on one errand, from what the API recorded and what the receiver got.
 
     `lateness` is the machine's own, in real milliseconds, measured in the same run.
     """
     errand = progress.errand
-    waits = waits_of(progress.attempts, speed)
+    waits = waits_of(progress.attempts, progress.speed)
     faults = [
         *_judge_attempts(progress),
-        *_judge_waits(waits, errand.seller.waits, speed, late_allowed(lateness)),
+        *_judge_waits(waits, errand.seller.waits, progress.speed, lateness),
         *_judge_received(errand, received),
+        *_judge_times(progress, received, lateness),
     ]
     if progress.message is None:
         faults.insert(0, "was not accepted")
@@ -130,19 +134,44 @@ def _judge_attempts(progress: Progress) -> Iterator[str]:
 
 
 def _judge_waits(
-    waits: Sequence[Millis], document: Sequence[Millis], speed: float, late: Millis
+    waits: Sequence[Millis], document: Sequence[Millis], speed: float, lateness: Millis
 ) -> Iterator[str]:
     for number, (wait, asked) in enumerate(zip(waits, document, strict=False), start=2):
-        if wait < asked - EARLY_MAX * speed:
-            yield f"attempt {number} came {show_duration(asked - wait)} too early"
-        if wait > asked + late * speed:
-            yield f"attempt {number} came {show_duration(wait - asked)} too late"
+        late = wait - asked
+        if late < -EARLY_MAX * speed:
+            yield f"attempt {number} came {show_duration(-late)} too early"
+        elif late > late_allowed(lateness) * speed:
+            yield f"attempt {number} came {show_duration(late)} too late"
+        elif late > max(LATE_MAX * speed, LATE_SHARE * asked):
+            yield f"attempt {number} came {show_duration(late)} late: {_too_busy(lateness)}"
+
+
+def _too_busy(lateness: Millis) -> str:
+    return (
+        f"this machine's own timers were up to {lateness} ms late, so it is too busy to judge;"
+        " run it again, or with a lower --speed"
+    )
+
+
+def _judge_times(
+    progress: Progress, received: Sequence[Received], lateness: Millis
+) -> Iterator[str]:
+    """Whether the requests came as far apart, by the receiver's clock, as they are on record."""
+    sent = [one for step, one in zip(SCRIPT, progress.attempts, strict=False) if step in _ARRIVES]
+    pairs = itertools.pairwise(zip(sent, received, strict=False))
+    for number, ((earlier, first), (later, second)) in enumerate(pairs, start=2):
+        recorded = (later.started_at - earlier.started_at) / progress.speed
+        off = abs((second.at - first.at) * 1000 - recorded)
+        if off > 2 * late_allowed(lateness):  # either may have been on its way so long
+            yield (
+                f"request {number} came {show_duration(round(off * progress.speed))} apart from"
+                " what is on record"
+            )
 
 
 def _judge_received(errand: Errand, received: Sequence[Received]) -> Iterator[str]:
-    met = [step for step in SCRIPT if step is not Step.REFUSE]
-    if len(received) != len(met):
-        yield f"the receiver got {len(received)} requests and not {len(met)}"
+    if len(received) != len(_ARRIVES):
+        yield f"the receiver got {len(received)} requests and not {len(_ARRIVES)}"
     for number, request in enumerate(received, start=1):
         if request.body != errand.body:
             yield f"request {number} had the body {request.body!r} and not {errand.body!r}"
