@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from e2e.conftest import LiveNode, live_node
+from support.needs import missing
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -44,10 +44,7 @@ def chromium() -> Iterator[Browser]:
     except ModuleNotFoundError:
         program = None
     if program is None:
-        missing = "Chromium or playwright is missing: apt-get install chromium, make setup"
-        if os.environ.get("MARKETBELL_REQUIRE_ALL") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
+        missing("Chromium or playwright is missing: apt-get install chromium, make setup")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program, args=list(FLAGS), timeout=60_000

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from marketbell.cli import run
 from marketbell.dialects.registry import dialect
 from marketbell.sandbox.scenarios import SCENARIOS
 from marketbell.testing import Answer, Received, TestReceiver
+from support.needs import needs
 
 MARKETBELL = Path(sys.executable).parent / "marketbell"
 FOURTEEN = {*dialect("ovoko").catalogue, *dialect("sellercenter").catalogue}
@@ -113,9 +113,7 @@ def as_documented(requests: list[Received]) -> None:
         dialect(where).catalogue.check(name, json.dumps(payload).encode())
 
 
-@pytest.mark.skipif(
-    not (shutil.which("curl") and shutil.which("openssl")), reason="curl or openssl is missing"
-)
+@needs("curl", "openssl")
 async def test_what_it_prints_works_when_it_is_pasted(
     tmp_path: Path, receiver: TestReceiver
 ) -> None:

@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Final
 
 import apsw
 import httpx
-import pytest
 
 from marketbell.clock import SystemClock
 from marketbell.testing import TestReceiver
 from support.ledger import ROUTES, Ledger, accepted_on_record, make_endpoints
+from support.needs import needs
 from support.plane import Plane
 from support.server import Server, running
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "operations.md"
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("sqlite3") is None, reason="SQLite's own shell, sqlite3, is not installed"
-)
+pytestmark = needs("sqlite3")
 
 
 def documented(block: str, server: Server, backup: Path) -> str:

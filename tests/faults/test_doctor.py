@@ -34,6 +34,7 @@ from marketbell.store.postgresql import PostgresOptions
 from marketbell.testing import FakeClock
 from marketbell.testing.clock import START
 from support import filled
+from support.needs import missing
 from support.pgbouncer import PgBouncer
 from support.ports import free_ports
 from support.postgres import PostgresServer
@@ -188,7 +189,7 @@ def test_a_file_of_settings_that_everybody_may_read_is_seen(path: Path) -> None:
 
 def test_a_file_system_of_memory_is_told_from_a_disk(tmp_path: Path) -> None:
     if not Path("/dev/shm").is_mount():
-        pytest.skip("/dev/shm is no file system of its own here")
+        missing("/dev/shm is no file system of its own here")
     assert machine.file_system(Path("/dev/shm/x")) == "tmpfs"
     assert machine.file_system(tmp_path) not in {"", "tmpfs", "proc"}
     assert machine.file_system(Path("/proc/self")) == "proc"
@@ -438,7 +439,7 @@ def test_it_comes_through_a_pooler_and_sees_that_the_direct_address_is_dead(
 
 def test_a_server_whose_files_are_here_has_its_disk_looked_at(postgres: PostgresServer) -> None:
     if os.geteuid() != 0:
-        pytest.skip("the server's files are another user's")
+        missing("the server's files are another user's: root alone can look at them")
     url = postgres.url("postgres", "postgres")
     found = findings(settings_for(url))
     assert found["disk"].verdict == "ok"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import pytest
 
+from support.needs import missing
 from support.two_hosts import Evidence
 
 TESTS: Final = Path(__file__).parents[1]
@@ -24,15 +24,18 @@ def own_network() -> tuple[str, ...]:
     """How a program is started in a network of its own; skips the test where none can be had."""
     for tool in ("ip", "unshare"):
         if shutil.which(tool) is None:
-            pytest.skip(f"there are no network namespaces without the program {tool}")
+            missing(f"there are no network namespaces without the program {tool}")
     ways = (("unshare", "--net"), ("unshare", "--user", "--map-root-user", "--net"))
-    for way in ways:
-        if (
-            subprocess.run([*way, "sh", "-c", PROBE], capture_output=True, check=False).returncode
-            == 0
-        ):
-            return way
-    pytest.skip("this machine allows no network namespaces with veth devices")
+    works = next((way for way in ways if _works(way)), None)
+    if works is None:
+        missing("this machine allows no network namespaces with veth devices")
+    return works
+
+
+def _works(way: tuple[str, ...]) -> bool:
+    return (
+        subprocess.run([*way, "sh", "-c", PROBE], capture_output=True, check=False).returncode == 0
+    )
 
 
 def test_a_link_that_loses_packets_and_goes_down_loses_no_message(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ import subprocess
 import time
 from typing import Final, Self
 
-import pytest
-
+from support.needs import missing
 from support.ports import free_ports
 from support.postgres import PostgresServer
 from support.postgres_programs import OWNER, SUPERUSER, account, own_folder
@@ -164,9 +163,6 @@ class PgBouncer:
 def _found() -> str:
     # Debian has it where only root's PATH leads.
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    if program is not None:
-        return program
-    missing = "PgBouncer is missing: apt-get install pgbouncer"
-    if os.environ.get("MARKETBELL_REQUIRE_ALL") == "1":
-        pytest.fail(missing)
-    pytest.skip(missing)
+    if program is None:
+        missing("PgBouncer is missing: apt-get install pgbouncer")
+    return program
