@@ -145,12 +145,15 @@ class LanesMachine(RuleBasedStateMachine):
         assert lane.in_flight <= lane.window.size
         assert self.lanes.in_flight <= self.lanes.places.sockets
         assert self.lanes.at_work <= self.lanes.places.at_work
+        self.start(lane)
+        self.flying.append(Request(lane, claim))
+        return True
+
+    def start(self, lane: Lane) -> None:
         for limit in lane.rate:
             starts = self.starts.setdefault(limit, [])
             starts.append(self.real)
             assert sum(1 for start in starts if start > self.real - 1_000) <= limit.rate
-        self.flying.append(Request(lane, claim))
-        return True
 
     def pick(self, data: st.DataObject) -> Request:
         return self.flying[data.draw(st.integers(0, len(self.flying) - 1))]
@@ -175,8 +178,9 @@ class LanesMachine(RuleBasedStateMachine):
         request = self.pick(data)
         self.flying.remove(request)
         self.lanes.end(request.lane, request.claim, proven=request.proven, aged=request.aged)
-        self.lanes.begin_again(request.lane, request.claim)
-        self.flying.append(Request(request.lane, request.claim))
+        if self.lanes.begin_again(request.lane, request.claim, self.wall):
+            self.start(request.lane)
+            self.flying.append(Request(request.lane, request.claim))
 
     @precondition(lambda self: self.flying)
     @rule(data=st.data())

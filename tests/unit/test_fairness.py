@@ -229,19 +229,19 @@ def test_a_lane_that_waits_for_its_rate_goes_on_when_the_clock_was_set_back() ->
 
 def test_a_place_is_promised_only_where_the_delivery_can_go_out_next() -> None:
     lanes = make_lanes(stock=3, stock_bytes=100)
-    lane = add(lanes, make_plan(1))
-    assert lanes.reserve(lane, 10, NOW)
-    assert not lanes.reserve(lane, 91, NOW)
-    assert lanes.reserve(lane, 90, NOW)
-    assert not lanes.reserve(lane, 1, NOW)
-    lanes.withdraw(lane, 90)
-    assert lanes.reserve(lane, 0, NOW)
-    assert lanes.reserve(lane, 0, NOW)
-    assert not lanes.reserve(lane, 0, NOW)
-    lanes.withdraw(lane, 0)
-    lanes.withdraw(lane, 0)
-    lanes.withdraw(lane, 10)
-    assert (lanes.stock, lanes.stock_bytes, lane.reserved) == (0, 0, 0)
+    one, two, three, four = (add(lanes, make_plan(number)) for number in range(1, 5))
+    assert lanes.reserve(one, 10, NOW)
+    assert not lanes.reserve(two, 91, NOW)
+    assert lanes.reserve(two, 90, NOW)
+    assert not lanes.reserve(three, 1, NOW)
+    lanes.withdraw(two, 90)
+    assert lanes.reserve(two, 0, NOW)
+    assert lanes.reserve(three, 0, NOW)
+    assert not lanes.reserve(four, 0, NOW)
+    lanes.withdraw(two, 0)
+    lanes.withdraw(three, 0)
+    lanes.withdraw(one, 10)
+    assert (lanes.stock, lanes.stock_bytes, one.reserved) == (0, 0, 0)
 
 
 def test_held_ordered_limited_and_backlogged_lanes_have_nothing_born_claimed() -> None:
@@ -268,6 +268,83 @@ def test_an_unproven_lane_has_room_for_one_and_a_proven_one_for_eight_windows() 
     for _ in range(5):
         lane.breaker.fail(NOW)
     assert lane.room() < 1
+
+
+def answer(lane: Lane, took: int) -> None:
+    """Its answers have taken so long for a while."""
+    for _ in range(50):
+        lane.answered(took)
+
+
+@pytest.mark.parametrize(
+    ("took", "windows"), [(0, 8), (60, 8), (100, 5), (200, 3), (900, 2), (9_000, 2)]
+)
+def test_the_longer_a_lanes_answers_take_the_less_of_it_waits_in_memory(
+    took: int, windows: int
+) -> None:
+    lanes = make_lanes()
+    lane = add(lanes, make_plan(1, cap=10))
+    lane.took = took
+    assert lanes.room_of(lane) == 10 * windows
+    assert lane.slow == (took > 1_000)
+
+
+def test_one_long_answer_makes_no_lane_slow_and_some_short_ones_make_it_quick_again() -> None:
+    lane = add(make_lanes(), make_plan(1))
+    lane.answered(5_000)
+    said = [lane.slow]
+    lane.answered(5_000)
+    said.append(lane.slow)
+    answer(lane, 5)
+    assert [*said, lane.slow] == [False, True, False]
+    assert lane.room() == 8 * 8
+
+
+def test_a_rate_limited_lane_holds_what_it_may_begin_in_four_seconds() -> None:
+    lanes = make_lanes()
+    limited = add(lanes, make_plan(1, cap=64, rate=2))
+    shared = add(lanes, make_plan(2, cap=64, rate=50, shared_rate=3, application_id=2))
+    swift = add(lanes, make_plan(3, cap=8, rate=1_000))
+    assert [lanes.room_of(lane) for lane in (limited, shared, swift)] == [8, 12, 64]
+    offer(lanes, limited, 8)
+    assert lanes.room_of(limited) == 0
+    assert len(take_all(lanes)) == 2  # what is under way does not count
+    assert lanes.room_of(limited) == 2
+
+
+@given(count=st.integers(1, 20), paces=st.lists(st.sampled_from((0, 100, 5_000)), min_size=1))
+def test_when_some_lanes_take_what_they_may_there_is_room_for_another(
+    count: int, paces: list[int]
+) -> None:
+    lanes = make_lanes()
+    for number in range(count):
+        lane = add(lanes, make_plan(number, cap=1_000))
+        answer(lane, paces[number % len(paces)])
+        while lanes.room_of(lane) > 0:
+            lanes.offer(lane, make_claim(number), reserved=False)
+    another = add(lanes, make_plan(count))
+    assert lanes.reserve(another, 10, NOW)
+
+
+@given(count=st.integers(1, 600))
+def test_slow_lanes_that_have_more_than_one_claim_leave_a_quarter_to_the_others(count: int) -> None:
+    lanes = make_lanes(stock=1_000, stock_bytes=1_000_000)
+    for number in range(count):
+        lane = add(lanes, make_plan(number, cap=64))
+        answer(lane, 5_000)
+        while lanes.room_of(lane) > 0:
+            lanes.offer(lane, make_claim(number), reserved=False)
+        assert lane.held == 1 or lanes.free >= 250
+        assert lane.held == 1 or lanes.room_of(add(lanes, make_plan(1_000, cap=64))) >= 62
+
+
+def test_large_payloads_are_counted_as_the_places_whose_bytes_they_take() -> None:
+    lanes = make_lanes(stock=1_000, stock_bytes=1_000_000)
+    lane = add(lanes, make_plan(1, cap=64))
+    lanes.offer(lane, make_claim(1, size=600_000), reserved=False)
+    assert (lanes.free, lanes.room()) == (400, 275)
+    assert lanes.room_of(lane) == 99
+    assert lanes.room_of(add(lanes, make_plan(2, cap=64))) == 100
 
 
 def test_shedding_keeps_the_oldest_claims() -> None:

@@ -135,7 +135,7 @@ def test_a_window_is_never_below_one_nor_above_its_cap(cap: int, events: list[st
 def test_a_breaker_opens_after_a_run_of_failures() -> None:
     breaker = Breaker(3, 1_000)
     assert [breaker.fail(NOW) for _ in range(3)] == [0, 0, NOW + 1_000]
-    assert breaker.open
+    assert breaker.opened == 1
 
 
 def test_a_success_closes_the_breaker_and_the_run_begins_anew() -> None:
@@ -143,7 +143,7 @@ def test_a_success_closes_the_breaker_and_the_run_begins_anew() -> None:
     for _ in range(5):
         breaker.fail(NOW)
     breaker.succeed()
-    assert not breaker.open
+    assert breaker.opened == 0
     assert [breaker.fail(NOW + 1) for _ in range(3)] == [0, 0, NOW + 1_001]
 
 

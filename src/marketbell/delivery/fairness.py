@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 
 from marketbell.delivery.lane import RETRY_TURN, Lane
 from marketbell.delivery.limits import Places
-from marketbell.delivery.pacing import LONGEST_WAIT, Breaker, RateLimit
+from marketbell.delivery.pacing import LONGEST_WAIT, Breaker, RateLimits
 from marketbell.delivery.plan import Plan
 from marketbell.model import Claim, Instant, Millis, Trigger
 
@@ -22,7 +22,7 @@ class Lanes:
         self.places = places
         self._breaker = (breaker_failures, breaker_rest)
         self.by_endpoint: dict[int, Lane] = {}
-        self._applications: dict[int, RateLimit] = {}
+        self._limits = RateLimits()
         self._first: deque[Lane] = deque()
         self._retries: deque[Lane] = deque()
         self._newcomers: OrderedDict[Lane, None] = OrderedDict()
@@ -31,12 +31,12 @@ class Lanes:
         """Proven ones: they have requests at work already, and their ends bring them back."""
         self._unproven_max = max(1, int(places.sockets * places.unproven_share))
         self._newcomers_max = max(8, places.stock // 16)
+        self._each = max(1, places.stock_bytes // places.stock)
+        """Bytes that make a place."""
         self.active: dict[Lane, None] = {}
         """Those with claims in memory, at work or promised; and those that had, until someone drops them."""
         self._waking: list[tuple[Instant, int]] = []
         self._turn = 1
-        self._taken: dict[int, Instant] = {}
-        """Slots that other nodes had before, and when they were taken."""
         self.changes = 0
         """How many changes of endpoints there have been."""
         self.in_flight = 0
@@ -55,10 +55,13 @@ class Lanes:
             lane = self.by_endpoint[plan.endpoint.id] = Lane(
                 plan, Breaker(*self._breaker), failing_since
             )
+            lane.held_until = plan.endpoint.held_until
             self._set_rates(lane)
         elif lane.plan is not plan and lane.plan.endpoint.revision <= plan.endpoint.revision:
-            if lane.plan.endpoint.revision < plan.endpoint.revision:
-                lane.failing_since = failing_since  # enabling it again has ended its run
+            # What is kept counts, as enabling it again ends its run, unless more has been learnt since.
+            if lane.plan.endpoint.revision < plan.endpoint.revision and not lane.taught:
+                lane.failing_since = failing_since
+                lane.held_until = plan.endpoint.held_until
             lane.plan, lane.route = plan, None
             lane.window.set_cap(plan.max_in_flight)
             self._set_rates(lane)
@@ -66,35 +69,17 @@ class Lanes:
         return lane
 
     def _set_rates(self, lane: Lane) -> None:
-        plan = lane.plan
-        rates = []
-        wanted = plan.endpoint.throttle_rate
-        if not wanted:
-            lane.own_rate = None
-        elif lane.own_rate is None or lane.own_rate.rate != wanted:
-            lane.own_rate = self._rate_limit(wanted, plan.endpoint.slot)
-        if lane.own_rate is not None:
-            rates.append(lane.own_rate)
-        wanted = plan.application.throttle_rate
-        if wanted:
-            shared = self._applications.get(plan.application.id)
-            if shared is None or shared.rate != wanted:
-                shared = self._rate_limit(wanted, plan.endpoint.slot)
-                self._applications[plan.application.id] = shared
-            rates.append(shared)
-        lane.rate = tuple(rates)
-
-    def _rate_limit(self, rate: int, slot: int) -> RateLimit:
-        made = RateLimit(rate)
-        if slot in self._taken:
-            made.spend(self._taken[slot])
-        return made
+        endpoint, owner = lane.plan.endpoint, lane.plan.application
+        lane.own_rate = self._limits.limit(lane.own_rate, endpoint.throttle_rate, endpoint.slot)
+        shared = self._limits.shared(owner.id, owner.throttle_rate, endpoint.slot)
+        lane.rate = tuple(limit for limit in (lane.own_rate, shared) if limit is not None)
 
     def change(self, lane: Lane) -> list[Claim]:
         """Its endpoint has changed: take back the claims that wait; the caller releases them."""
         self.changes += 1
         lane.changed = self.changes
         lane.held_until = 0
+        lane.taught = False
         return self.shed(lane, 0)
 
     def of(self, slots: Collection[int]) -> list[Lane]:
@@ -107,7 +92,7 @@ class Lanes:
 
         How much it was is not known, so each rate limit begins as if it had just been used up.
         """
-        self._taken.update(dict.fromkeys(slots, now))
+        self._limits.took(slots, now)
 
     def forget(self, lane: Lane) -> None:
         """Drop a lane that has nothing in memory; it begins anew when it is needed."""
@@ -118,14 +103,15 @@ class Lanes:
         gone = [
             endpoint_id
             for endpoint_id, lane in self.by_endpoint.items()
-            if lane.touched < before and lane.idle and not lane.backlog
+            if lane.touched < before
+            and lane.idle
+            and not lane.backlog
+            and (lane.held_until <= before or lane.plan.endpoint.paused)
         ]
         for endpoint_id in gone:
             del self.by_endpoint[endpoint_id]
         if gone:
-            live = {lane.plan.application.id for lane in self.by_endpoint.values()}
-            for application_id in self._applications.keys() - live:
-                del self._applications[application_id]
+            self._limits.keep({lane.plan.application.id for lane in self.by_endpoint.values()})
 
     # -- what comes in ------------------------------------------------------------------
 
@@ -168,13 +154,28 @@ class Lanes:
         if not lane.queued:
             self._queue(lane)
 
+    @property
+    def free(self) -> int:
+        """Places for claims that nobody has; where bytes are scarcer than places, those tell."""
+        places = self.places
+        return min(places.stock - self.stock, (places.stock_bytes - self.stock_bytes) // self._each)
+
     def room(self) -> int:
-        """How many more claims the node may have."""
-        return self.places.stock - self.stock
+        """How many more claims the node may ask for."""
+        return self.free - self.places.for_births
 
     def room_of(self, lane: Lane) -> int:
         """How many more claims a lane may have; none if unproven ones wait for a socket already."""
-        return 0 if not lane.window.proven and self.crowded else lane.room()
+        if not lane.window.proven and self.crowded:
+            return 0
+        held = lane.held
+        share = self.places.share(self.free, slow=lane.slow) - held
+        return min(lane.room(), share if held else max(1, share))
+
+    @property
+    def ready(self) -> bool:
+        """Whether any lane stands in line for its turn."""
+        return bool(self._first or self._retries)
 
     @property
     def crowded(self) -> bool:
@@ -218,7 +219,7 @@ class Lanes:
             lane.turn += 1
             claim = lane.first.pop(0)
         lane.touched = now
-        # As `_begin` and `_queue` have it, without the calls.
+        # As `begin_again` and `_queue` have it, without the calls.
         lane.in_flight += 1
         self.in_flight += 1
         self.at_work += 1
@@ -249,18 +250,18 @@ class Lanes:
         # The more sockets are taken, the fewer one lane may have: there is always one for another.
         return not lane.in_flight or lane.in_flight < (self.places.sockets - self.in_flight) // 4
 
-    def _begin(self, lane: Lane) -> None:
+    def begin_again(self, lane: Lane, claim: Claim, now: Instant) -> bool:
+        """A claim whose request has ended goes out once more at once, unless a rate limit is used up; whether it does."""
+        if lane.rate and (lane.waking or not self._start(lane, now)):
+            return False
+        self.stock += 1
+        self.stock_bytes += len(claim.message.payload)
         lane.in_flight += 1
         self.in_flight += 1
         self.at_work += 1
         if not lane.window.proven:
             self.unproven_in_flight += 1
-
-    def begin_again(self, lane: Lane, claim: Claim) -> None:
-        """A claim whose request has ended goes out once more at once, whoever else has the turn."""
-        self.stock += 1
-        self.stock_bytes += len(claim.message.payload)
-        self._begin(lane)
+        return True
 
     def _queue(self, lane: Lane) -> None:
         if not lane.queued and not lane.waking and (lane.first or lane.retries):
@@ -333,7 +334,7 @@ class Lanes:
     def shed_late(self, before: Instant, lanes: Iterable[Lane] | None = None) -> list[Claim]:
         """Take back waiting claims, of these lanes or of all, whose lease ends before then; the caller releases them."""
         shed: list[Claim] = []
-        for lane in self.by_endpoint.values() if lanes is None else lanes:
+        for lane in self.active if lanes is None else lanes:
             for ring in (lane.first, lane.retries):
                 while ring and ring[0].lease_until < before:
                     shed.append(ring.pop(0))

@@ -34,3 +34,17 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     """Claims in memory, waiting and at work."""
     stock_bytes: int = 64_000_000
     young: Millis = 50
+
+    @property
+    def for_births(self) -> int:
+        """Places that no claim of what waits in the store may take."""
+        return self.stock // 8
+
+    def share(self, free: int, *, slow: bool) -> int:
+        """
+        How much of the memory one lane may have while so many places are free.
+
+        The more are taken, the less that is: there is always some for another. Slow lanes leave a
+        quarter to the others, however many they are; but one claim each may always have.
+        """
+        return (free - self.stock // 4) // 8 if slow else free // 4

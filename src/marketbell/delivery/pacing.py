@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 
 from marketbell.model import Instant, Millis
 
@@ -42,6 +43,40 @@ class RateLimit:
         """The clock was set back: count as if the last start were made just now."""
         by = self._starts[-1] - now
         self._starts = deque((start - by for start in self._starts), maxlen=self.rate)
+
+
+class RateLimits:
+    """The rate limits of a node; the endpoints of an application share one."""
+
+    def __init__(self) -> None:
+        self._shared: dict[int, RateLimit] = {}
+        self._taken: dict[int, Instant] = {}
+        """Slots that other nodes had before, and when they were taken."""
+
+    def limit(self, present: RateLimit | None, wanted: int | None, slot: int) -> RateLimit | None:
+        """The present limit, or a new one if another rate is wanted; None if none is."""
+        if not wanted or (present is not None and present.rate == wanted):
+            return present if wanted else None
+        made = RateLimit(wanted)
+        if slot in self._taken:
+            made.spend(self._taken[slot])
+        return made
+
+    def shared(self, application_id: int, wanted: int | None, slot: int) -> RateLimit | None:
+        """The limit that an application's endpoints share."""
+        found = self.limit(self._shared.get(application_id), wanted, slot)
+        if found is not None:
+            self._shared[application_id] = found
+        return found
+
+    def keep(self, applications: Collection[int]) -> None:
+        """Forget those of all other applications."""
+        for application_id in self._shared.keys() - applications:
+            del self._shared[application_id]
+
+    def took(self, slots: Collection[int], now: Instant) -> None:
+        """These slots were another node's until now: each new limit of them begins as used up then."""
+        self._taken.update(dict.fromkeys(slots, now))
 
 
 class Window:
@@ -99,13 +134,8 @@ class Breaker:
         self.rest = rest
         self.run = 0
         self.opened = 0
-        """How often it has opened without a success since; 0 is closed."""
+        """How often it has opened without a success since; 0 is closed, else one probe at a time."""
         self._rests_until: Instant = 0
-
-    @property
-    def open(self) -> bool:
-        """Whether it is open or half open: one probe at a time."""
-        return self.opened > 0
 
     def succeed(self) -> None:
         """A success closes it."""

@@ -110,6 +110,7 @@ class Settling:
     def _verdict(self, sending: Sending, attempt: Attempt, now: Instant) -> Verdict:
         """What follows for the delivery; what is known of the endpoint has changed by it."""
         plan, lane, verdict = sending.plan, sending.lane, DELIVERED
+        lane.answered(attempt.duration)
         if attempt.outcome is not _ACCEPTED:
             verdict = decide(
                 Ended.of(sending.claim, attempt, sending.exchange.retry_after, now),
