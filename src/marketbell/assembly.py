@@ -103,6 +103,7 @@ def make_dispatcher(
     planner = Planner(
         registry,
         timeout=settings.attempt_timeout,
+        timeout_max=settings.timeout_max,
         max_in_flight=settings.endpoint_in_flight,
         networks=networks(settings),
     )
@@ -236,9 +237,9 @@ def register_gauges(
 
     def oldest_due() -> float:
         gauges = janitor.gauges
-        if gauges is None or gauges.oldest_due is None:
-            return 0.0
-        return max(0.0, (clock.now() - gauges.oldest_due) / 1000)
+        pending = None if gauges is None else gauges.oldest_due
+        since = [at for at in (pending, dispatcher.oldest_waiting) if at is not None]
+        return max(0.0, (clock.now() - min(since)) / 1000) if since else 0.0
 
     observer.gauge("marketbell_oldest_due_seconds", oldest_due)
     observer.gauge("marketbell_in_flight", lambda: dispatcher.in_flight)

@@ -128,7 +128,7 @@ class Cluster:
                 claim_lease=settings.lease,
             ),
             monotonic=self._real.monotonic,
-            lose_claims=lambda slots: self._lose_claims(store, slots),
+            lose_claims=lambda slots: self._lose_claims(store, slots, observer),
             skew=self._skew,
             on_time=own.sync if isinstance(own, ClusterClock) else None,
             on_number=store.renumber,
@@ -171,10 +171,14 @@ class Cluster:
     def _alive(self) -> int:
         return 1 if self._membership is None else len(self._membership.alive)
 
-    async def _lose_claims(self, store: PostgresStore, slots: Collection[int]) -> int:
+    async def _lose_claims(
+        self, store: PostgresStore, slots: Collection[int], observer: Observer
+    ) -> int:
         lost_max = self._settings.lost_claims_max
         with self.tenure.fitness.asking(Work.SLOTS):
-            return await store.lose_claims(slots, now=self.clock.now(), lost_max=lost_max)
+            lost = await store.lose_claims(slots, now=self.clock.now(), lost_max=lost_max)
+        observer.lost_claims(lost)
+        return lost
 
     def _skew(self) -> int:
         return self.clock.skew if isinstance(self.clock, ClusterClock) else 0

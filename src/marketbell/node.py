@@ -30,6 +30,7 @@ from marketbell.assembly import (
     open_store,
     prepare,
     register_gauges,
+    tell_of_lost,
 )
 from marketbell.clock import Clock
 from marketbell.cluster import Cluster
@@ -133,13 +134,12 @@ async def running_node(
         node = Node(url, store, dispatcher, observer)
         node.rekeyed = rekeyed
         node.marketplaces = Marketplaces(app.services)
-        try:
-            async with _marketplaces(node, app, beside, listeners[1:]):
-                yield node
-        finally:
-            cluster.leave()
-            await server.stop()
-            node.close()
+        stack.callback(node.close)
+        stack.push_async_callback(server.stop)
+        await stack.enter_async_context(_marketplaces(node, app, beside, listeners[1:]))
+        stack.callback(cluster.leave)
+        stack.callback(dispatcher.begin_no_more)  # before slow clients keep a server from ending
+        yield node
 
 
 def _observe(
@@ -206,6 +206,8 @@ async def _deliver(
     )
     store.on_change(dispatcher.forget)
     store.statistics.observe = observer.committed
+    store.on_cancelled = observer.cancelled
+    tell_of_lost(observer, store)
     janitor = make_janitor(settings, clock, store, observer, leads=lambda: cluster.leads)
     register_gauges(
         observer,

@@ -8,6 +8,8 @@ another that is there, goes on with what it left.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -168,6 +170,53 @@ async def test_what_does_not_end_within_the_bound_is_broken_off_and_comes_again(
         outcomes = Counter(tuple(sorted(one)) for one in found.values())
         assert outcomes == {("accepted",): 6 + 26, ("accepted", "unknown"): 4}
         assert {message for _, message in found} == first | messages
+
+
+async def gone(port: int) -> None:
+    """Return once nobody takes connections there any more."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+
+
+async def test_what_a_slow_client_hands_over_after_the_signal_is_kept_and_not_begun(
+    new_server: NewServer, database: str
+) -> None:
+    server = new_server(**LEASED)
+    async with TestReceiver() as receiver, running(server) as http:
+        application, endpoints = await make_endpoints(server, http, receiver.url)
+        messages = await publish(server, http, application, 1)
+        await receiver.wait_for(1)
+        body = b'{"eventType":"stock.counted","payload":{"n":2}}'
+        head = (
+            f"POST /api/v1/app/{application}/msg HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+            f"Authorization: {server.headers['authorization']}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        port = int(server.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head.encode() + body[:5])
+        await server.call(http, "GET", "/app")  # so it has read what came before
+        await http.aclose()
+        server.terminate()
+        await gone(port)
+        writer.write(body[5:])
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 202 ")
+        assert await server.wait(HALF_S) == 0
+        assert len(receiver.requests) == 1
+        assert not any(left(database))
+        messages.add(json.loads(answer.partition(b"\r\n\r\n")[2])["id"])
+
+        await server.start()
+        await receiver.wait_for(2)
+        assert await server.stop() == 0
+        await server.start()
+        async with httpx.AsyncClient(timeout=30.0, trust_env=False) as again:
+            found = await attempts_on_record(server, again, application, endpoints)
+        assert found == {("all", message): ["accepted"] for message in messages}
 
 
 async def test_another_node_goes_on_at_once_with_what_a_stopped_one_leaves(

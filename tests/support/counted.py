@@ -11,7 +11,7 @@ import apsw
 from marketbell import ids
 from marketbell.store import following, retention
 from marketbell.store.base import Ages, Pruned
-from marketbell.store.marks import Marks
+from marketbell.store.marks import IndexedMarks
 from marketbell.store.migrate import migrate
 from marketbell.store.sqlite import SqliteTransaction, keep_plans
 from marketbell.store.statements import texts
@@ -29,7 +29,7 @@ class Filled:
         keep_plans(self.connection)
         migrate(self.connection)
         self.transaction = SqliteTransaction(
-            self.connection, Marks(SqliteTransaction(self.connection), START)
+            self.connection, IndexedMarks(SqliteTransaction(self.connection), START)
         )
         self.operations = 0
 

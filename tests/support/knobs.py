@@ -35,6 +35,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     extra_ca: Path | None = None
     """An authority's certificate that is trusted beside the system's."""
     timeout: Millis = 20_000
+    timeout_max: Millis = 0
+    """Zero: what the lease has room for."""
     max_in_flight: int = 64
     lease: Millis = 60_000
     look: Millis = 7 * DAY

@@ -124,6 +124,7 @@ class Plane:
             planner=Planner(
                 self.registry,
                 timeout=knobs.timeout,
+                timeout_max=knobs.timeout_max or max(knobs.timeout, knobs.lease // 2),
                 max_in_flight=knobs.max_in_flight,
                 networks=networks,
             ),

@@ -29,6 +29,7 @@ def postgres_store(
     *,
     old_keys: tuple[bytes, ...] = (),
     wait_s: float = 20.0,
+    waiting_rows: int = 20_000,
     **options: Any,
 ) -> PostgresStore:
     """
@@ -40,5 +41,5 @@ def postgres_store(
         PostgresOptions(url=url, **{"exact_below": NEVER, **options}),
         Box([secrets_key, *old_keys]),
         clock or FakeClock(),
-        WriterLimits(wait_s=wait_s),
+        WriterLimits(wait_s=wait_s, waiting_rows=waiting_rows),
     )

@@ -170,6 +170,11 @@ class QueueModel:
             duty.state = DeliveryState.PENDING
             duty.due_at = claim.due_at
 
+    def retries(self, pair: Pair) -> bool:
+        """Whether a retry of it is claimed."""
+        duty = self.duties[pair]
+        return duty.state is DeliveryState.SENDING and duty.attempt_count > 0
+
     def resend(self, pair: Pair, now: Instant) -> None:
         """A person asks for one more."""
         duty = self.duties[pair]

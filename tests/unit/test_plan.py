@@ -45,7 +45,13 @@ json_values = st.recursive(
 
 
 def make_planner(networks: tuple[str, ...] = ()) -> Planner:
-    return Planner(REGISTRY, timeout=15_000, max_in_flight=64, networks=Networks.parse(networks))
+    return Planner(
+        REGISTRY,
+        timeout=15_000,
+        timeout_max=30_000,
+        max_in_flight=64,
+        networks=Networks.parse(networks),
+    )
 
 
 def make_plan(
@@ -66,7 +72,7 @@ def test_without_a_policy_the_settings_and_the_standard_dialect_are_in_force() -
     assert plan.schedule == plan.dialect.schedule
     assert plan.honours == plan.dialect.honours
     assert (plan.timeout, plan.max_in_flight, plan.fault) == (15_000, 64, "")
-    assert not plan.ordered
+    assert plan.order_by is None
     assert not plan.hold_on_failure
 
 
@@ -89,8 +95,21 @@ def test_a_failed_delivery_holds_its_key_only_if_the_policy_says_so() -> None:
     assert not make_plan(Policy(order_on_failure=OrderOnFailure.MOVE_ON)).hold_on_failure
 
 
+def test_a_timeout_that_outlasts_the_lease_is_cut_and_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    planner = make_planner()
+    for number in range(3):
+        endpoint = msgspec.structs.replace(ENDPOINT, id=number, policy=Policy(timeout=30_001))
+        assert planner.plan(APPLICATION, endpoint).timeout == 30_000
+    assert [line.message for line in caplog.records] == [
+        "time-outs are cut to what the lease has room for"
+    ]
+    assert make_plan(Policy(timeout=30_000)).timeout == 30_000
+
+
 def test_an_empty_pointer_means_no_order() -> None:
-    assert not make_plan(Policy(order_by="")).ordered
+    assert make_plan(Policy(order_by="")).order_by is None
 
 
 def test_a_url_that_may_not_be_called_is_a_fault_of_the_plan_and_no_error() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketbell.control import policy
+from marketbell.delivery.exchange import Limits
 from marketbell.errors import SettingsError
 from marketbell.settings import (
     DEFAULTS,
@@ -33,6 +34,7 @@ from marketbell.settings import (
     show_size,
     variable_of,
 )
+from marketbell.store.written_store import WriterLimits
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 
@@ -437,3 +439,26 @@ def test_an_unlimited_hard_limit_is_enough(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(resource, "setrlimit", lambda which, pair: raised.append(pair))
     ensure_files(DEFAULTS)
     assert raised == [(files_needed(DEFAULTS), resource.RLIM_INFINITY)]
+
+
+def test_a_stores_limits_are_by_default_as_the_settings() -> None:
+    default = Settings()
+    assert WriterLimits() == WriterLimits(
+        rows_per_transaction=default.rows_per_transaction,
+        waiting_rows=default.waiting_rows_max,
+        waiting_bytes=default.waiting_bytes_max,
+        wait_s=default.waiting_max / 1000,
+        lost_claims=default.lost_claims_max,
+    )
+
+
+def test_the_limits_of_an_exchange_are_by_default_as_the_settings() -> None:
+    default = Settings()
+    assert Limits() == Limits(
+        resolve_s=default.resolve_timeout / 1000,
+        connect_s=default.connect_timeout / 1000,
+        first_byte_s=default.first_byte_timeout / 1000,
+        total_s=default.attempt_timeout / 1000,
+        header_bytes=default.answer_headers_max,
+        reply_bytes=default.reply_kept,
+    )

@@ -60,6 +60,8 @@ class Claims:
         self._next_at: Instant = NEVER
         self._feed: dict[int, Lane] = {}
         """Lanes that have a backlog and room for some of it."""
+        self._others_first = False
+        """Whether those that were asked for by name have left nothing for others that are due."""
         self._lost: deque[Instant] = deque()
         """When claims run out that this node does not know of; rising."""
         self._unsent: list[Claim] = []
@@ -116,7 +118,7 @@ class Claims:
 
     def consider(self, lane: Lane) -> None:
         """A lane may have room again: if it has a backlog, and has run down to half, it is fed."""
-        if lane.backlog and 2 * self._lanes.room_of(lane) > lane.stock + lane.in_flight:
+        if lane.backlog and 2 * self._lanes.room_of(lane) > lane.run_down:
             self._feed[lane.plan.endpoint.id] = lane
         self.look()
 
@@ -143,6 +145,7 @@ class Claims:
         self._bell.set()
         if self._task is not None:
             await self._task
+        await self._give_back()  # what came back while the last call was under way
         if self._timer is not None:
             self._timer[1].cancel()
 
@@ -194,7 +197,8 @@ class Claims:
             if self._owned.fitness.fit:
                 self._owned.fitness.leave_off(Work.CLAIMS)
                 return False  # else it is asked for nothing, to see whether it answers again
-        lanes = self._fed(now)
+        lanes = () if self._others_first else self._fed(now)
+        limit = max(1, min(_AT_ONCE, self._lanes.room()))
         self.asking = slots
         by_endpoint = self._lanes.by_endpoint
         places = self._lanes.places
@@ -202,8 +206,8 @@ class Claims:
             now=now,
             leases_now=self._leases.now(),
             lease_until=self._leases.until(),
-            limit=max(1, min(_AT_ONCE, self._lanes.room())),
-            bytes_max=max(1, places.stock_bytes - self._lanes.stock_bytes),
+            limit=limit,
+            bytes_max=max(1, places.stock_bytes // 8 * 7 - self._lanes.stock_bytes),
             rooms=Rooms(self._lanes, now),
             new_room=0 if self._lanes.crowded else 1,
             lanes=lanes,
@@ -228,6 +232,8 @@ class Claims:
         if self._away:
             _log.warning("the store gives claims again")
         self._away = False
+        more = claimed.next_at is not None and claimed.next_at <= now
+        self._others_first = more and bool(lanes) and len(claimed.claims) >= limit
         self._take(self._still_ours(claimed, slots), lanes, changes)
         if claimed.unread:
             self.give_back(claimed.unread)
@@ -286,12 +292,10 @@ class Claims:
 
     @property
     def _has_room(self) -> bool:
-        """Whether there is room for so much that it is worth asking for."""
-        places = self._lanes.places
-        return (
-            self._lanes.room() >= min(_AT_ONCE, places.stock // 4)
-            and self._lanes.stock_bytes <= places.stock_bytes // 2
-        )
+        """Whether there is room for so much that it is worth asking for: for little, if none has its turn."""
+        stock = self._lanes.places.stock
+        least = min(_AT_ONCE, stock // 4) if self._lanes.ready else max(1, stock // 64)
+        return self._lanes.room() >= least
 
     def _wanted(self) -> bool:
         return self._has_room and (bool(self._feed) or self._next_at <= self._clock.now())

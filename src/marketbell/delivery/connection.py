@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
                 self.abort()
             elif self._keep:
                 keep = True
-                if b"imeout" in self._head or self.uses == 1:  # of any answer, but nearly none has it
+                if b"imeout" in self._head or self.uses == 1:
                     self.server_idle_s = keep_alive_s(self._head, self._interims)
             else:
                 self.close()

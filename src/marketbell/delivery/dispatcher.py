@@ -22,15 +22,17 @@ from marketbell.delivery.sending import Sending, UnderWay, Witness
 from marketbell.delivery.settling import Settling
 from marketbell.delivery.tenure import Owned, Tenure
 from marketbell.delivery.waking import Waker
-from marketbell.model import Application, Claim, Endpoint, Millis
+from marketbell.model import Application, Claim, Endpoint, Instant, Millis
 from marketbell.store.base import Change, Queue, Result
 
 _TICK_S = 0.05
 _LANES_MAX = 20_000
 _LANE_REST: Millis = 60_000
+_FORGET_S = 1.0
+"""Where there are so many lanes, looking through them takes milliseconds."""
 _READ_S = 0.001
-_DIALECT_REST: Millis = 60_000
-"""How long, in real time, before an endpoint is looked at again whose dialect is not installed."""
+_REST: Millis = 60_000
+"""How long, in real time, before an endpoint is looked at again that cannot be sent to at all."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ class Dispatcher:
         self._ticker: asyncio.TimerHandle | None = None
         self._waker = Waker(clock, self._pump)
         self._pump_due = False
+        self._forget_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._closing = False
         self._read_clocks(clock.monotonic())
@@ -84,7 +87,7 @@ class Dispatcher:
             owned=owned,
             lost_max=limits.lost_claims_max,
             look=limits.look,
-            may_claim=lambda: not self.recorder.behind,
+            may_claim=lambda: not (self._closing or self.recorder.behind),
             on_claimed=self._claimed,
         )
         self._settling = Settling(
@@ -129,6 +132,7 @@ class Dispatcher:
             lane = self._lanes.by_endpoint.get(change.endpoint_id)
             if lane is not None:
                 self.claims.give_back(self._lanes.change(lane))
+                lane.route = None  # what went by it is not repeated as it was
         self.claims.expect(self._clock.now())
 
     # -- sending ------------------------------------------------------------------------
@@ -149,7 +153,9 @@ class Dispatcher:
         self._pump_due = False
         self._read_clocks(self._monotonic())
         self._settle()
-        if not self._closing and self._holds and len(self.recorder) < self._limits.unrecorded_max:
+        if self._closing:
+            self._give_back_waiting()
+        elif self._holds and len(self.recorder) < self._limits.unrecorded_max:
             lanes, begin, now = self._lanes, self._begin, self._now
             while (turn := lanes.next(now)) is not None:
                 begin(*turn)
@@ -161,8 +167,21 @@ class Dispatcher:
 
     def _settle(self) -> None:
         for sending in self._settling.settle():  # whose kept connections had died
-            self._lanes.begin_again(sending.lane, sending.claim)
-            self._begin(sending.lane, sending.claim, fresh=True)
+            lane, claim = sending.lane, sending.claim
+            if self._as_it_was(sending) and self._lanes.begin_again(lane, claim, self._now):
+                self._begin(lane, claim, fresh=True)
+            else:
+                self.claims.give_back([claim])
+
+    def _as_it_was(self, sending: Sending) -> bool:
+        """Whether one that has ended may be repeated: nothing about its endpoint, or here, has changed since."""
+        lane = sending.lane
+        return (
+            not self._closing
+            and sending.route is lane.route
+            and lane.held_until <= self._now
+            and lane.plan.endpoint.slot in self._owned.slots
+        )
 
     def _read_clocks(self, monotonic: float) -> None:
         """Look what time it is, on each axis, and whether this node may still send; good for a millisecond."""
@@ -181,10 +200,13 @@ class Dispatcher:
         ends_by = self._leases_now + route.within
         if ends_by >= claim.lease_until or not self._holds:
             self._not_begun(lane, claim)
-            self.claims.give_back([claim, *self._lanes.shed_late(ends_by, (lane,))])
+            if route.within >= self._leases.length:  # a new claim would be no better
+                self._wait(lane, claim, "no lease is long enough for their time-out")
+            else:
+                self.claims.give_back([claim, *self._lanes.shed_late(ends_by, (lane,))])
         elif not route.plan.installed:
             self._not_begun(lane, claim)
-            self._wait_for_dialect(lane, claim)
+            self._wait(lane, claim, "their dialect is not installed")
         else:
             sending = Sending(route, monotonic, lane, claim, self._now, self._under_way)
             sending.fresh = fresh
@@ -197,13 +219,13 @@ class Dispatcher:
         if lane.backlog:
             self.claims.consider(lane)
 
-    def _wait_for_dialect(self, lane: Lane, claim: Claim) -> None:
-        """Hold an endpoint whose dialect is not installed: no attempt is made and no step used up."""
+    def _wait(self, lane: Lane, claim: Claim, why: str) -> None:
+        """Hold an endpoint that cannot be sent to: no attempt is made and no step used up."""
         _log.error(
-            "deliveries wait: their dialect is not installed",
+            f"deliveries wait: {why}",
             extra={"endpoint": lane.plan.endpoint.public_id, "reason": lane.plan.fault},
         )
-        self._settling.rest(lane, self._clock.now() + int(_DIALECT_REST * self._clock.speed))
+        self._settling.rest(lane, self._clock.now() + int(_REST * self._clock.speed))
         self.claims.give_back([claim, *self._lanes.shed(lane, 0)])
 
     # -- what the store says ------------------------------------------------------------
@@ -244,7 +266,9 @@ class Dispatcher:
         late = self._lanes.shed_late(self._leases.now() + self._leases.length // 4)
         if late:
             self.claims.give_back(late)
-        if len(self._lanes.by_endpoint) > _LANES_MAX and not self.claims.busy:
+        many = len(self._lanes.by_endpoint) > _LANES_MAX
+        if many and not self.claims.busy and self._monotonic() >= self._forget_at:
+            self._forget_at = self._monotonic() + _FORGET_S
             self._lanes.forget_idle(now - int(_LANE_REST * self._clock.speed))
             self._planner.keep(self._lanes.by_endpoint.keys())
         self._pump()
@@ -255,6 +279,12 @@ class Dispatcher:
     def in_flight(self) -> int:
         """Requests begun and not ended."""
         return self._lanes.in_flight
+
+    @property
+    def oldest_waiting(self) -> Instant | None:
+        """When the first of the claims fell due that wait in memory; they are few thousands at most."""
+        waiting = (claim.due_at for lane in self._lanes.active for claim in lane.waiting())
+        return min(waiting, default=None)
 
     @property
     def idle(self) -> bool:
@@ -273,23 +303,37 @@ class Dispatcher:
         self.recorder.start()
         self.claims.start()
 
+    def begin_no_more(self) -> None:
+        """
+        No attempt is begun and nothing claimed from now on; what waits is given back.
+
+        Messages are accepted still, and their deliveries are born pending. `drain` ends the rest.
+        """
+        self._closing = self._acceptor.closing = True
+        self._give_back_waiting()
+
+    def _give_back_waiting(self) -> None:
+        lanes = self._lanes
+        self.claims.give_back([claim for lane in lanes.active for claim in lanes.shed(lane, 0)])
+
     async def drain(self, timeout_s: float) -> int:
         """
         Stop: nothing new is begun, unsent claims are given back, what is in flight may end.
 
-        After `timeout_s` what is still in flight is broken off; its claims stay with their
-        leases and become lost ones. How many those were.
+        After `timeout_s` what is still in flight is broken off. Claims of which no byte was sent
+        are given back too; the others stay with their leases and become lost ones. How many
+        those were.
         """
-        self._closing = self._acceptor.closing = True
+        self.begin_no_more()
         await self.claims.stop()
-        lanes = self._lanes.by_endpoint.values()
-        unsent = [claim for lane in lanes for claim in self._lanes.shed(lane, 0)]
+        self._give_back_waiting()  # what had been asked for
         deadline = self._clock.monotonic() + timeout_s
-        await self.recorder.release(unsent)
+        await self.claims.stop()
         while self._under_way and self._clock.monotonic() < deadline:
             await self.recorder.moved(min(0.25, deadline - self._clock.monotonic()))
         self._settle()
         broken = self._under_way.all()
+        unsent = [sending.claim for sending in broken if sending.connection is None]
         for sending in broken:
             self._settling.end(sending)
             sending.cancel()
@@ -297,5 +341,7 @@ class Dispatcher:
         if self._ticker is not None:
             self._ticker.cancel()
         self._waker.cancel()
-        await self.recorder.stop(max(1.0, deadline - self._clock.monotonic()))
-        return len(broken)
+        self.claims.give_back(unsent)
+        left_s = max(1.0, deadline - self._clock.monotonic())
+        await asyncio.gather(self.recorder.stop(left_s), self.claims.stop())
+        return len(broken) - len(unsent)

@@ -14,13 +14,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     resolve_s: float = 5.0
     """To the addresses behind the name."""
-    connect_s: float = 5.0
+    connect_s: float = 10.0
     """To a connection, TLS handshake included."""
     first_byte_s: float = 15.0
     """From the last byte of the request handed to the system to the first one of the answer."""
     total_s: float = 20.0
     """From `send` to the end, whatever happens in between. Alone it bounds an exchange."""
-    header_bytes: int = 32_768
+    header_bytes: int = 32_000
     """The answer's headers, and all that comes before they are complete."""
     reply_bytes: int = 20_000
     """The part of the body that is kept. The rest is not read: the connection is closed."""

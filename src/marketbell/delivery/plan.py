@@ -1,8 +1,9 @@
-"""All that sending to one endpoint needs, worked out once for each of its revisions. Pure."""
+"""All that sending to one endpoint needs, worked out once for each of its revisions."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterable
 from typing import Protocol
@@ -10,18 +11,17 @@ from typing import Protocol
 import msgspec
 
 from marketbell.delivery.netguard import Networks, Target, check_url
-from marketbell.dialects.base import Dialect, Schedule, Signal
+from marketbell.dialects.base import DEFAULT_DIALECT, Dialect, Schedule, Signal
 from marketbell.errors import InvalidError
 from marketbell.model import Application, Endpoint, Millis, OrderOnFailure
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 """An index into a list as RFC 6901 writes it; no payload has more elements."""
 
-
 _REMEMBERED = 50_000
 """So many plans are kept; whoever uses one has it still."""
-_DIALECT = "standard"
-"""The dialect of an endpoint that names none."""
+
+_log = logging.getLogger(__name__)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,11 +43,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     installed: bool = True
     """Whether its dialect is there. If not, everything waits for it: another's wire is not its own."""
 
-    @property
-    def ordered(self) -> bool:
-        """Whether its deliveries may depend on one another."""
-        return self.order_by is not None
-
 
 class Dialects(Protocol):
     """Finds a dialect by name."""
@@ -60,10 +55,19 @@ class Planner:
     """Makes plans under the node's settings."""
 
     def __init__(
-        self, dialects: Dialects, *, timeout: Millis, max_in_flight: int, networks: Networks
+        self,
+        dialects: Dialects,
+        *,
+        timeout: Millis,
+        timeout_max: Millis,
+        max_in_flight: int,
+        networks: Networks,
     ) -> None:
         self._dialects = dialects
         self._timeout = timeout
+        self._timeout_max = timeout_max
+        """What the lease has room for; a policy may be older than the lease."""
+        self._told = False
         self._max_in_flight = max_in_flight
         self._networks = networks
         self._plans: dict[int, Plan] = {}
@@ -95,9 +99,9 @@ class Planner:
         policy = endpoint.policy.over(application.policy)
         target, fault, installed = None, "", True
         try:
-            dialect = self._dialects.dialect(policy.dialect or _DIALECT)
+            dialect = self._dialects.dialect(policy.dialect or DEFAULT_DIALECT)
         except InvalidError as error:  # the package that brought it has gone
-            dialect, installed = self._dialects.dialect(_DIALECT), False
+            dialect, installed = self._dialects.dialect(DEFAULT_DIALECT), False
             fault = f"dialect: {error.detail}"
         schedule = dialect.schedule
         if policy.retry_schedule is not None:
@@ -117,12 +121,22 @@ class Planner:
             honours=dialect.honours,
             target=target,
             fault=fault,
-            timeout=policy.timeout or self._timeout,
+            timeout=self._within_lease(policy.timeout or self._timeout, endpoint),
             max_in_flight=policy.max_in_flight or self._max_in_flight,
             order_by=None if not policy.order_by else pointer_tokens(policy.order_by),
             hold_on_failure=policy.order_on_failure is OrderOnFailure.HOLD,
             installed=installed,
         )
+
+    def _within_lease(self, timeout: Millis, endpoint: Endpoint) -> Millis:
+        """The time-out that is in force; the first that is cut is told of."""
+        if timeout <= self._timeout_max:
+            return timeout
+        if not self._told:
+            self._told = True
+            extra = {"endpoint": endpoint.public_id, "timeout": timeout, "most": self._timeout_max}
+            _log.warning("time-outs are cut to what the lease has room for", extra=extra)
+        return self._timeout_max
 
 
 def pointer_tokens(pointer: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Final
 from marketbell.delivery.fitness import Fitness, Work
 from marketbell.delivery.retry import DELIVERED
 from marketbell.errors import StoreError
-from marketbell.model import Claim, DeliveryState, Instant, Trigger
+from marketbell.model import DeliveryState, Instant, Trigger
 from marketbell.store.base import Queue, Result
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Recorder:
         self._fitness = fitness
         self._on_recorded = on_recorded
         self._results: list[Result] = []
-        self._chores: dict[tuple[str, int], Callable[[], Awaitable[None]]] = {}
+        self._chores: dict[tuple[str, int], Callable[[], Awaitable[object]]] = {}
         self._bell = asyncio.Event()
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -73,7 +73,7 @@ class Recorder:
         self._results.extend(results)
         self._bell.set()
 
-    def chore(self, key: tuple[str, int], work: Callable[[], Awaitable[None]]) -> None:
+    def chore(self, key: tuple[str, int], work: Callable[[], Awaitable[object]]) -> None:
         """
         A small write of this kind about this endpoint; done until the store takes it.
 
@@ -82,15 +82,6 @@ class Recorder:
         self._chores.pop(key, None)
         self._chores[key] = work
         self._bell.set()
-
-    async def release(self, claims: Sequence[Claim]) -> None:
-        """Give claims back; if the store is away, their leases will."""
-        if not claims:
-            return
-        try:
-            await self._queue.release(claims)
-        except StoreError as error:
-            _log.warning("claims not released", extra={"count": len(claims), "reason": str(error)})
 
     async def moved(self, timeout_s: float) -> None:
         """Return once something was recorded, or after the time."""
@@ -171,7 +162,7 @@ class Recorder:
             if isinstance(outcome, StoreError):
                 refused += 1
                 self._chores.setdefault(key, work)
-            elif outcome is not None:
+            elif isinstance(outcome, BaseException):
                 raise outcome
         if not refused:
             self._chores_pause_s = 0.0
