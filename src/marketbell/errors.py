@@ -14,6 +14,7 @@ Every exception that Marketbell raises.
     ├── ForbiddenError           a good token that may not do this (403)
     ├── NotFoundError            no such thing, or not yours (404)
     ├── ConflictError            it exists already, or was used for something else (409)
+    │   ├── ReusedKeyError       the idempotency key came before with another body
     │   ├── StaleError           the application changed under a publish: match again (never leaves)
     │   └── TakenError           another node has this row of the outbox (never leaves)
     ├── LimitReachedError        a count is full: endpoints, secrets (400)
@@ -126,10 +127,25 @@ class NotFoundError(MarketbellError):
     code = "not_found"
 
 
+def no_such(
+    what: str, ref: str, check: str = "id or uid, and the token's organization"
+) -> NotFoundError:
+    """
+    The error for what is not there under this name, of which 64 characters are shown.
+
+    `check` says what of it may be wrong. It is the same for what is another tenant's.
+    """
+    return NotFoundError(f"There is no {what} {ref[:64]!r}; check its {check}.")
+
+
 class ConflictError(MarketbellError):
     """The uid, eventId or idempotency key is taken."""
 
     code = "conflict"
+
+
+class ReusedKeyError(ConflictError):
+    """The idempotency key came before with another body."""
 
 
 class StaleError(ConflictError):

@@ -91,7 +91,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         ),
         Metric(
             "marketbell_oldest_due_seconds", "gauge", (),
-            "How long the longest waiting lane has been due; 0 if none is.",
+            "How long the delivery has been due that has waited longest for its attempt; 0 if none waits.",
         ),
         Metric("marketbell_in_flight", "gauge", (), "Attempts in flight."),
         Metric(

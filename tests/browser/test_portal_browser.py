@@ -60,7 +60,7 @@ class Seller:
             f"/app/{self.app}/endpoint",
             json={
                 "url": f"{self.receiver.url}/{LONG}",
-                "description": HOSTILE,
+                "description": f"{HOSTILE} {LONG}",
                 "metadata": {"marketbell.retry-schedule": "1h"},
             },
         )

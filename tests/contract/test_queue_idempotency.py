@@ -9,7 +9,13 @@ from typing import Any
 import apsw
 import pytest
 
-from marketbell.errors import ConflictError, MarketbellError, NotFoundError, StaleError
+from marketbell.errors import (
+    ConflictError,
+    MarketbellError,
+    NotFoundError,
+    ReusedKeyError,
+    StaleError,
+)
 from marketbell.model import Application
 from marketbell.store.base import (
     Ages,
@@ -147,7 +153,7 @@ async def test_a_batch_resolves_its_own_duplicates(sender: Sender, store: Store)
         verdict.repeated if isinstance(verdict, Published) else type(verdict)
         for verdict in verdicts
     ]
-    assert kinds == [False, False, True, ConflictError, False]
+    assert kinds == [False, False, True, ReusedKeyError, False]
     assert isinstance(verdicts[0], Published)
     assert isinstance(verdicts[2], Published)
     assert verdicts[2].message == verdicts[0].message

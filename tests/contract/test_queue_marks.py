@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from marketbell.errors import MarketbellError
 from marketbell.model import Instant
 from marketbell.store.base import Idempotency, Publication, Published, Store
-from marketbell.store.marks import Mark, Marks, bucket, buckets
+from marketbell.store.marks import IndexedMarks, Mark, bucket, oldest_bucket
 from marketbell.store.migrate import migrate
 from marketbell.store.sqlite import SqliteTransaction
 from marketbell.testing import FakeClock
@@ -37,7 +37,7 @@ class Index:
         self.connection = apsw.Connection(":memory:")
         migrate(self.connection)
         self.transaction = SqliteTransaction(self.connection)
-        self.marks = Marks(self.transaction, START)
+        self.marks = IndexedMarks(self.transaction, START)
 
     def put(self, *keys: bytes, auto: bool = False, now: Instant = START, body: int = 0) -> None:
         """Keep a mark of each, in one call."""
@@ -56,7 +56,7 @@ class Index:
     def reopen(self, now: Instant) -> None:
         """Let go of the index and make it anew, as when the program starts."""
         self.connection.execute("drop table temp.mark")
-        self.marks = Marks(self.transaction, now)
+        self.marks = IndexedMarks(self.transaction, now)
 
     def indexed(self) -> dict[int, int]:
         """How many marks of each bucket are in the index."""
@@ -221,13 +221,13 @@ def test_what_is_found_is_what_a_list_of_all_marks_says(data: st.DataObject) -> 
             found = index.find(*keys, auto=kind, now=now)
             for one in keys:
                 place, told = kept.get((kind, one), (-1, 0))
-                if one in found or place >= buckets(kind, latest)[-1]:
+                if one in found or place >= oldest_bucket(kind, latest):
                     assert found[one] == told
-                    assert place >= buckets(kind, now)[-1]
+                    assert place >= oldest_bucket(kind, now)
     index.drop(latest)
     index.drop(latest)
     for place in index.indexed():
-        assert place >= buckets(place % 2 == 0, latest)[-1]
+        assert place >= oldest_bucket(place % 2 == 0, latest)
 
 
 # -- what goes ----------------------------------------------------------------------------

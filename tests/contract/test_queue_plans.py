@@ -33,7 +33,7 @@ from marketbell.store.base import (
 )
 from marketbell.store.configuration import owner_and_endpoint
 from marketbell.store.keys import SerialKeys
-from marketbell.store.marks import Marks
+from marketbell.store.marks import IndexedMarks
 from marketbell.store.migrate import migrate
 from marketbell.store.publishing import Publisher, PublishWork
 from marketbell.store.recording import RecordWork, go_on, record
@@ -99,7 +99,7 @@ class Crowd:
         keep_plans(self.connection)
         migrate(self.connection)
         self.transaction = SqliteTransaction(
-            self.connection, Marks(SqliteTransaction(self.connection), NOW)
+            self.connection, IndexedMarks(SqliteTransaction(self.connection), NOW)
         )
         self._fill(deliveries, lanes)
         self.last_message = deliveries

@@ -89,15 +89,15 @@ async def test_a_change_of_something_else_keeps_a_rest(store: Store, scene: Scen
 async def test_a_receiver_may_have_its_endpoint_disabled(store: Store, scene: Scene) -> None:
     application, endpoint = await waiting(scene)
     await store.note_health(endpoint.id, START)
-    await store.disable_endpoint(endpoint.id, now=START + 9)
+    assert await store.disable_endpoint(endpoint.id, now=START + 9) == endpoint.public_id
     found = await store.endpoint(application.id, endpoint.public_id)
     assert (found.disabled, found.updated_at, found.failing_since) == (True, START + 9, None)
     assert await scene.claim() == ()
-    await store.disable_endpoint(endpoint.id, now=START + 10)
+    assert await store.disable_endpoint(endpoint.id, now=START + 10) is None
     assert await store.endpoint(application.id, endpoint.public_id) == found
     await store.delete_endpoint(application.id, endpoint.public_id, now=START)
     await store.disable_endpoint(endpoint.id, now=START + 11)
-    await store.disable_endpoint(987_654, now=START + 11)
+    assert await store.disable_endpoint(987_654, now=START + 11) is None
 
 
 async def test_health_is_forgotten_when_an_endpoint_is_enabled(store: Store, scene: Scene) -> None:

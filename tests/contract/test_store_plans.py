@@ -98,6 +98,7 @@ WITHIN = {
     "attempts_of_messages_delete": "INDEX attempt_message (message_id>? AND message_id<?)",
     "marks_delete": "PRIMARY KEY (bucket=?)",
     "secrets_over_delete": "INDEX secret_expiry (expires_at<?)",
+    "oldest_pending": "INDEX lane_next (next_at>? AND next_at<?)",
     "parked": "INDEX delivery_parked",
     "keys_held_by_message": "INDEX held_key_message (message_id=?)",
     "endpoint_expunge": "SEARCH a USING PRIMARY KEY (endpoint_id=?)",

@@ -85,7 +85,21 @@ async def test_a_waiting_delivery_is_due_now(store: Store, scene: Scene) -> None
     assert again.claim_number == claim.claim_number + 1
 
 
-async def test_a_delivery_under_way_is_left_alone(store: Store, scene: Scene) -> None:
+async def test_while_a_retry_is_under_way_a_resend_is_refused(store: Store, scene: Scene) -> None:
+    """It would be lost if that were the last one, and failed."""
+    application, endpoint = await scene.seller()
+    (claim,) = (await scene.publish(application, endpoint, lease=MINUTE)).claims
+    await scene.record(claim, 500, again_at=START)
+    (retry,) = await scene.claim()
+    again = (application.id, claim.message.public_id, endpoint.public_id)
+    with pytest.raises(ConflictError, match="retry of this delivery is under way"):
+        await store.resend(*again, now=START)
+    await scene.record(retry, 500)
+    await store.resend(*again, now=START)
+    assert [one.trigger for one in await scene.claim()] == [Trigger.MANUAL]
+
+
+async def test_a_first_attempt_under_way_is_left_alone(store: Store, scene: Scene) -> None:
     application, endpoint = await scene.seller()
     (claim,) = (await scene.publish(application, endpoint, lease=MINUTE)).claims
     await store.resend(application.id, claim.message.public_id, endpoint.public_id, now=START)

@@ -283,3 +283,15 @@ async def test_what_no_key_opens_is_counted_and_left(ground: Ground) -> None:
         assert await rekey(store) == Rekeyed(resealed=0, unreadable=1)
     async with opened(ground, b"lost" * 8) as store:
         assert await store.endpoint(application.id, endpoint.public_id) == endpoint
+
+
+async def test_an_endpoint_that_cannot_be_read_is_named_by_its_public_id(
+    ground: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(ground, b"lost" * 8) as store:
+        application, endpoint = await Scene(store).seller()
+        await Scene(store).publish(application, endpoint)
+    async with opened(ground, NEW) as store:
+        assert await Scene(store).claim() == ()
+    (record,) = [one for one in caplog.records if "cannot be read" in one.message]
+    assert record.__dict__["endpoint"] == endpoint.public_id

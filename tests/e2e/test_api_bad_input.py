@@ -142,6 +142,11 @@ def test_every_route_with_a_body_refuses_what_is_not_its_json(api: httpx.Client)
         ("POST", "/event-type"),
         ("POST", "/app/s/msg/batch"),
         ("POST", "/app/s/msg/m/endpoint/e/resend"),
+        ("POST", "/app/s/msg/expunge-all-contents"),
+        ("POST", "/app/s/endpoint/e/pause"),
+        ("POST", "/admin/redrive-dlq"),
+        ("POST", "/background-task/none/cancel"),
+        ("POST", "/outbox/rejected/none/requeue"),
     ]
     bodies = [
         b"x",

@@ -104,7 +104,7 @@ def test_operational_endpoints_are_made_read_changed_and_deleted(svix: Svix) -> 
     other = endpoints.upsert("other", OperationalWebhookEndpointUpsertIn(url=URL))
     assert other.uid == "other"
     endpoints.delete("ops")
-    with pytest.raises(HttpError, match="no such operational endpoint"):
+    with pytest.raises(HttpError, match="no operational endpoint 'ops'; check its id or uid"):
         endpoints.get("ops")
 
 

@@ -287,3 +287,78 @@ def test_changes_made_at_the_same_time_are_all_kept(api: httpx.Client, app: str)
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(add, range(24)))
     assert len(made(api.get("/app/s/endpoint/e/headers"), 200)["headers"]) == 24
+
+
+# -- a repetition is answered as the first was, whatever has changed since --------------------
+
+
+def test_a_repetition_is_answered_before_it_is_judged_by_a_new_schema(
+    api: httpx.Client, app: str
+) -> None:
+    given = {"eventType": "a", "payload": {"n": "1"}}
+    header = {"idempotency-key": "k"}
+    first = made(api.post(app, json=given, headers=header))
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    stricter = {"name": "a", "description": "d", "schemas": {"1": schema}}
+    made(api.post("/event-type", json=stricter), 201)
+    assert made(api.post(app, json=given, headers=header)) == first
+    assert fault(api.post(app, json=given))[0] == ["body", "payload", "n"]
+    other = {"idempotency-key": "other"}
+    assert fault(api.post(app, json=given, headers=other))[0] == ["body", "payload", "n"]
+    bad = {"eventType": "a", "payload": {"n": "2"}}
+    assert api.post(app, json=bad, headers=header).status_code == 409
+    assert count(api) == 1
+
+
+def test_a_repetition_does_not_make_its_application_anew(api: httpx.Client) -> None:
+    given = {
+        "eventType": "a",
+        "payload": {"n": 1},
+        "application": {"name": "New", "uid": "new5"},
+    }
+    header = {"idempotency-key": "k5"}
+    first = made(api.post("/app/new5/msg", json=given, headers=header))
+    assert api.delete("/app/new5").status_code == 204
+    other = {**given, "payload": {"n": 2}}
+    assert api.post("/app/new5/msg", json=other, headers=header).status_code == 409
+    assert api.get("/app/new5").status_code == 404
+    assert made(api.post("/app/new5/msg", json=given, headers=header)) == first
+    assert api.get("/app/new5").status_code == 404
+    made(api.post("/app/new5/msg", json=given, headers={"idempotency-key": "k6"}))
+    made(api.get("/app/new5"), 200)
+
+
+def test_an_own_schema_does_not_let_through_what_the_dialect_cannot_send(
+    api: httpx.Client,
+) -> None:
+    ovoko = {"name": "A", "uid": "s", "metadata": {"marketbell.dialect": "ovoko"}}
+    made(api.post("/app", json=ovoko), 201)
+    properties = {"id": {"type": "integer"}, "order_id": {"type": "string", "minLength": 2}}
+    schema = {"type": "object", "properties": properties}
+    event_type = {"name": "order.created", "description": "d", "schemas": {"1": schema}}
+    made(api.post("/event-type", json=event_type), 201)
+    send = {"eventType": "order.created", "payload": {"id": 1}}
+    assert fault(api.post("/app/s/msg", json=send))[0] == ["body", "payload", "id"]
+    short = {"eventType": "order.created", "payload": {"order_id": "1"}}
+    assert fault(api.post("/app/s/msg", json=short))[0] == ["body", "payload", "order_id"]
+    made(api.post("/app/s/msg", json={**short, "payload": {"order_id": "12"}}))
+
+
+def test_an_idempotency_key_is_sent_once(api: httpx.Client, app: str) -> None:
+    given = {"eventType": "a", "payload": {}}
+    twice = [("idempotency-key", "a"), ("idempotency-key", "b")]
+    refused = api.post(app, json=given, headers=twice)
+    assert fault(refused)[0] == ["header", "idempotency-key"]
+    assert count(api) == 0
+    refused = api.post("/app", json={"name": "B"}, headers=twice)
+    assert fault(refused)[0] == ["header", "idempotency-key"]
+
+
+def test_a_header_that_is_no_text_is_named(api: httpx.Client, app: str) -> None:
+    params = {"rawPayload": "{}", "headers": {"x-a": "1", "x-b": 2}}
+    given = {"eventType": "a", "transformationsParams": params}
+    loc, _message = fault(api.post(app, json=given))
+    assert loc == ["body", "transformationsParams", "headers", "x-b"]
+    endpoint = {"url": URL, "metadata": {"a": "b", "marketbell.dialect": 5, "c": "d"}}
+    loc, _message = fault(api.post("/app/s/endpoint", json=endpoint))
+    assert loc == ["body", "metadata", "marketbell.dialect"]

@@ -233,7 +233,9 @@ def test_lists_beyond_those_of_the_packages(
     assert ([one["id"] for one in rest["data"]], rest["done"]) == (ids[:1], True)
     attempts = made(api.get("/attempt", params={"status": 2, "with_msg": "true"}))["data"]
     assert [(one["msgId"], one["appId"]) for one in attempts] == [(ids[1], own[1])]
-    assert made(api.get("/attempt", params={"status": 1}))["data"] == []
+    for path in ("/attempt", "/app/a/attempt", f"/app/a/attempt/msg/{ids[0]}"):
+        assert made(api.get(path, params={"status": 1}))["data"] == []
+    assert api.get("/app/a/attempt/msg/none", params={"status": 1}).status_code == 404
     of_app = made(api.get("/app/a/attempt"))["data"]
     assert [one["msgId"] for one in of_app] == [ids[2], ids[0]]
     for path in (f"/app/a/msg/{ids[0]}/attempt", f"/app/a/msg/{ids[0]}/endpoint/e/attempt"):

@@ -43,4 +43,4 @@ def test_a_server_takes_what_was_committed_and_counts_what_it_refuses(
     while not wanted <= set(httpx.get(f"{server.url}/metrics").text.splitlines()):
         assert time.monotonic() < deadline
     (rejected,) = api.get("/outbox/rejected").json()["data"]
-    assert rejected["reason"] == "There is no such application."
+    assert rejected["reason"] == "There is no application 'nobody' in org_test; check both."

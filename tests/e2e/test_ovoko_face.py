@@ -384,5 +384,5 @@ def test_sellers_are_made_with_their_dialect(live: LiveNode) -> None:
     with pytest.raises(Exception, match="user name 'anna' is taken"):
         live.run(create_seller(services, OPERATOR, "ovoko", "Second", user="anna", uid="second"))
     # The application of the second was taken back.
-    with pytest.raises(Exception, match="no such application"):
+    with pytest.raises(Exception, match="no application 'second'"):
         live.run(applications.get(services, OPERATOR, "second"))

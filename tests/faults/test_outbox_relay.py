@@ -394,7 +394,7 @@ async def test_refused_messages_are_kept_with_the_reason_and_hold_up_nothing(
     found = sorted((one["code"], one["reason"]) for one in await rejected(api))
     assert found == [
         ("conflict", "A message with the eventId 'e-1' exists already."),
-        ("not_found", "There is no such application."),
+        ("not_found", "There is no application 'nobody' in org_tests; check both."),
         ("payload_too_large", "body: The message is more than 1000000 bytes"),
         ("validation", "body.application: The application cannot be made along with a message here; make it first"),
         ("validation", "body.eventType: An event type's name is 1 to 256 characters: letters, digits and - _ ."),

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from marketbell.errors import ConflictError
 from marketbell.model import Claim, DeliveryState, Endpoint, Outcome, Verdict
 from marketbell.store.base import (
     Ages,
@@ -242,7 +243,12 @@ class QueueMachine(RuleBasedStateMachine):
         endpoint = next(known for known in self.endpoints if known.id == endpoint_id)
         found = self.stores.rows(f"select public_id from message where id = {message_id}")
         now, application_id = self.clock.now(), self.application.id
-        self.run(self.store.resend(application_id, found[0][0], endpoint.public_id, now=now))
+        resend = self.store.resend(application_id, found[0][0], endpoint.public_id, now=now)
+        if self.model.retries(pair):
+            with pytest.raises(ConflictError):
+                self.run(resend)
+            return
+        self.run(resend)
         self.model.resend(pair, now)
 
     @rule(

@@ -54,6 +54,41 @@ def references(node: Any) -> list[str]:
     )
 
 
+def words(node: Any, keyword: str) -> set[str]:
+    """What a keyword says anywhere in a schema."""
+    if isinstance(node, list):
+        return {found for value in node for found in words(value, keyword)}
+    if not isinstance(node, dict):
+        return set()
+    own = {node[keyword]} if isinstance(node.get(keyword), str) else set()
+    return own | {found for value in node.values() for found in words(value, keyword)}
+
+
+@pytest.mark.parametrize(("dialect", "name"), EVENTS, ids=by_name)
+def test_a_payloads_schema_claims_nothing_that_is_not_checked(dialect: Dialect, name: str) -> None:
+    """A format is not: what it would refuse is taken, and sent."""
+    schema = plain(dialect.catalogue.schema(name))
+    assert words(schema, "format") == set()
+    assert not any("digits" in text for text in words(schema, "description"))
+    assert words(plain(dialect.catalogue.body_schema(name)), "format") <= {"uuid", "date-time"}
+
+
+def test_an_id_is_any_text_as_the_documents_have_it() -> None:
+    for dialect, name, payload, body in (
+        (SellerCenter(), "onFeedCreated", b'{"Feed":"x"}', b'{"event":"onFeedCreated"'),
+        (Ovoko(), "order.created", b'{"order_id":"abc"}', b'{"order_id":"abc"}'),
+    ):
+        assert dialect.catalogue.faults(name, payload) == ()
+        event_type = dialect.catalogue[name]
+        example = dialect.catalogue.decode(name, payload)
+        assert example is not None
+        request = export.sample(dialect, event_type, example)
+        assert body in request.body
+        checks = jsonschema.Draft202012Validator.FORMAT_CHECKER
+        schema = plain(dialect.catalogue.body_schema(name))
+        jsonschema.validate(json.loads(request.body), schema, format_checker=checks)
+
+
 @pytest.mark.parametrize("dialect", EVERY, ids=by_name)
 def test_the_json_schema_is_one(dialect: Dialect) -> None:
     document = plain(export.json_schema(dialect))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import re
 import uuid
+import zoneinfo
 
 import msgspec
 import pytest
 
+from marketbell.api.instants import GREATEST, LEAST
 from marketbell.dialects.base import AttemptStart, Dialect, Schedule
 from marketbell.dialects.catalogue import Catalogue
 from marketbell.dialects.ovoko import EVENT_ID_NAMESPACE, Ovoko, PartStatus
@@ -106,6 +110,9 @@ def test_trap_04_ovoko_ids_are_strings(name: str, field: str, payload: bytes) ->
         ("UTC", AT, "2023-01-12T12:17:20+00:00"),
         ("America/Santiago", AT, "2023-01-12T09:17:20-03:00"),
         ("Asia/Kolkata", AT, "2023-01-12T17:47:20+05:30"),
+        # Monrovia was 44 minutes and 30 seconds behind, which RFC 3339 has no way to write.
+        ("Africa/Monrovia", 0, "1969-12-31T23:16:00-00:44"),
+        ("Africa/Monrovia", 70_000_000_000, "1972-03-21T04:26:40+00:00"),
     ],
 )
 def test_trap_05_the_timestamp_is_the_events_in_the_zones_own_offset(
@@ -114,6 +121,17 @@ def test_trap_05_the_timestamp_is_the_events_in_the_zones_own_offset(
     payload = b'{"order_id":"1"}'
     body = json.loads(sent(Ovoko(zone), "order.created", payload, occurred_at=at))
     assert body["timestamp"] == text
+
+
+def test_trap_05_every_time_that_is_taken_can_be_sent_in_every_zone() -> None:
+    for zone in ("Pacific/Kiritimati", "Etc/GMT+12", *zoneinfo.available_timezones()):
+        for at in (LEAST, GREATEST):
+            body = json.loads(
+                sent(Ovoko(zone), "order.created", b'{"order_id":"1"}', occurred_at=at)
+            )
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", body["timestamp"])
+            there = datetime.datetime.fromisoformat(body["timestamp"])
+            assert there.timestamp() == at // 1000
 
 
 def test_trap_05_event_id_and_timestamp_stay_on_a_resend() -> None:

@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from marketbell.control.origins import Sources
+from marketbell.control.origins import Sources, headers_of
 
 PROXIES = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
 
@@ -43,3 +43,10 @@ def test_nobody_is_trusted_by_default() -> None:
 
 def test_a_socket_without_an_address_has_none() -> None:
     assert Sources(PROXIES).address(None, {b"x-forwarded-for": b"1.2.3.4"}) == ""
+
+
+def test_idempotency_keys_that_differ_are_none() -> None:
+    key = b"idempotency-key"
+    assert headers_of([(key, b"a"), (b"x", b"1"), (b"x", b"2")]) == {key: b"a", b"x": b"2"}
+    assert headers_of([(key, b"a"), (key, b"a")]) == {key: b"a"}
+    assert headers_of([(key, b"a"), (key, b"b")]) == {key: b"a, b"}

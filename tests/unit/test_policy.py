@@ -81,6 +81,7 @@ def test_durations_are_rendered_in_their_shortest_exact_form() -> None:
         ("retry-schedule", "7s,35s"),
         ("retry-schedule", "31d"),
         ("retry-schedule", "7 s"),
+        ("retry-schedule", "٣s"),
         ("retry-schedule", " ".join(["1s"] * 65)),
         ("retry-schedule", "9" * 500 + "s"),
         ("timeout", "99ms"),

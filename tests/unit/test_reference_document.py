@@ -204,3 +204,26 @@ def test_what_the_tables_do_not_know_is_refused() -> None:
 
 def test_it_is_json() -> None:
     assert json.loads(msgspec.json.encode(whole())) == whole()
+
+
+def test_there_is_one_form_of_a_body_that_says_nothing() -> None:
+    schemas = whole()["components"]["schemas"]
+    assert [name for name, one in schemas.items() if one.get("properties") == {}] == ["Nothing"]
+    taking = set()
+    for name, operation in each():
+        body = operation.get("requestBody")
+        if body and body["content"]["application/json"]["schema"]["$ref"].endswith("/Nothing"):
+            assert not body["required"]
+            taking.add(name.rsplit("/", 1)[-1])
+        assert body or not name.startswith("POST")
+    assert {"pause", "resume", "resend", "requeue", "cancel", "logout"} < taking
+
+
+def test_every_form_is_some_operations() -> None:
+    text = json.dumps(whole())
+    unused = {
+        name
+        for name in whole()["components"]["schemas"]
+        if f'"#/components/schemas/{name}"' not in text
+    }
+    assert unused == set()

@@ -75,6 +75,7 @@ async def chaotic(folder: Path, odds: Odds) -> AsyncIterator[tuple[Bazaar, Stage
         )
         publisher = Publisher(
             clock=services.clock,
+            store=services.store,
             intake=intake,
             directory=services.directory,
             schemas=services.schemas,

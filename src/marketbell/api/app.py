@@ -25,7 +25,7 @@ from marketbell.api.publish_runs import PublishRuns
 from marketbell.api.query import Query
 from marketbell.api.reference import files
 from marketbell.api.routes import by_path, documented, operations
-from marketbell.api.wire import NOTHING
+from marketbell.api.wire import NOTHING, Nothing
 from marketbell.clock import Clock
 from marketbell.control.origins import Peer, Sources, headers_of, origin_of
 from marketbell.control.services import Services
@@ -265,7 +265,7 @@ class Api:
             if given is None:
                 return None
             body = given
-            if body and operation.takes is None:
+            if body and operation.takes in {None, Nothing}:
                 NOTHING(body)
         call = Call(
             services=self.services,

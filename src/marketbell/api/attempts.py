@@ -17,7 +17,7 @@ from marketbell.api.pagination import PARAMETERS, ListOut, list_of, page_of
 from marketbell.control import history
 from marketbell.control.services import Services
 from marketbell.model import DeliveryState, Outcome, Trigger
-from marketbell.store.base import AttemptFilter, AttemptRow, Slice
+from marketbell.store.base import AttemptFilter, AttemptRow
 
 BY_MESSAGE: Final = "/api/v1/app/{app_id}/attempt/msg/{msg_id}"
 BY_ENDPOINT: Final = "/api/v1/app/{app_id}/attempt/endpoint/{endpoint_id}"
@@ -35,11 +35,14 @@ STATUSES: Final = {
     DeliveryState.CANCELLED: (4, "canceled"),
 }
 """A delivery's state as the number and the word of the wire."""
+STATES: Final = {number: state for state, (number, _word) in STATUSES.items()}
+"""A delivery's state by the number of the wire."""
+CODE_CLASSES: Final = (0, 100, 200, 300, 400, 500)
+"""What a filter may say of an answer's status; 0 where no answer came."""
 
 _SUCCESS: Final = STATUSES[DeliveryState.DELIVERED]
 _FAIL: Final = STATUSES[DeliveryState.FAILED]
 _TRIGGERS: Final = {Trigger.SCHEDULED: 0, Trigger.MANUAL: 1}
-_CODE_CLASSES: Final = (0, 100, 200, 300, 400, 500)
 
 FILTERS: Final = (
     *PARAMETERS,
@@ -132,7 +135,7 @@ def which_of(call: Call) -> AttemptFilter | None:
     query.flag("expanded_statuses")
     which = AttemptFilter(
         succeeded=None if status is None else status == _SUCCESS[0],
-        status_code_class=query.number("status_code_class", _CODE_CLASSES),
+        status_code_class=query.number("status_code_class", CODE_CLASSES),
         event_types=query.event_types(),
         channel=channel_of(call),
         tag=tag_of(call),
@@ -152,13 +155,13 @@ async def _listed(call: Call, *, message: str | None = None, endpoint: str | Non
         call.path["app_id"],
         message=message,
         endpoint=endpoint,
-        which=which or AttemptFilter(),
+        which=which,
         page=page_of(call.query, ids.ATTEMPT, newest_first=True),
     )
     content = which is None or which.with_content
     return answer_of(
         list_of(
-            Slice((), done=True) if which is None else part,
+            part,
             lambda row: shown(call.services, row, with_content=content, with_message=with_message),
             lambda row: row.attempt.public_id,
         )

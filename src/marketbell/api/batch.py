@@ -9,12 +9,13 @@ from typing import Final
 import msgspec
 
 from marketbell.api.answers import Answer, answer_of
+from marketbell.api.bodies import too_large
 from marketbell.api.call import Access, Call, Operation
 from marketbell.api.message_in import Incoming, incoming
 from marketbell.api.problems import body_of, status_of
 from marketbell.api.publish import PARAMETERS, PATH, accepted
 from marketbell.api.wire import Decoder
-from marketbell.control.idempotency import digest_of, mark
+from marketbell.control.idempotency import marks_of_batch
 from marketbell.errors import InvalidError
 from marketbell.store.base import Idempotency, Published
 
@@ -47,7 +48,11 @@ _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 async def _publish(call: Call) -> Answer:
-    """202 with a verdict for each message, in order; some may be refused, the others are kept."""
+    """
+    202 with a verdict for each message, in order; some may be refused, the others are kept.
+
+    ReusedKeyError if the idempotency key came before with another batch; then nothing is kept.
+    """
     with_content = call.query.flag("with_content")
     messages = _messages(call.body)
     most = call.services.settings.batch_messages_max
@@ -55,7 +60,8 @@ async def _publish(call: Call) -> Answer:
         raise InvalidError(
             ("body", "messages"), f"There are {len(messages)} messages; send 1 to {most}"
         )
-    given = [_read(bytes(message)) for message in messages]
+    limit = call.services.settings.body_max
+    given = [_read(bytes(message), limit) for message in messages]
     published = await call.services.publisher.publish_batch(
         call.principal.organization,
         call.path["app_id"],
@@ -85,7 +91,9 @@ def _messages(body: bytes) -> list[msgspec.Raw]:
     return _IN(body).messages
 
 
-def _read(message: bytes) -> Incoming | InvalidError:
+def _read(message: bytes, limit: int) -> Incoming | InvalidError:
+    if len(message) > limit:
+        return too_large(limit)
     try:
         given = incoming(message)
     except InvalidError as fault:
@@ -103,8 +111,8 @@ def _marks(call: Call, count: int) -> list[Idempotency | None]:
     key = call.idempotency_key
     if key is None:
         return [None] * count
-    organization, digest = call.principal.organization, digest_of(call.body)
-    return [mark(organization, call.url_path, key, digest, place=place) for place in range(count)]
+    organization = call.principal.organization
+    return [*marks_of_batch(organization, call.url_path, key, call.body, count)]
 
 
 OPERATIONS: Final = (

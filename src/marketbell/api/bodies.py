@@ -28,7 +28,7 @@ async def read_body(
     if declared.isdigit() and int(declared) > limit:
         if b"expect" not in headers:
             await _drain(receive)
-        raise _too_large(limit)
+        raise too_large(limit)
     parts: list[bytes] = []
     size = 0
     try:
@@ -50,7 +50,7 @@ async def read_body(
         ) from None
     if event.get("more_body", False):
         await _drain(receive)
-    raise _too_large(limit)
+    raise too_large(limit)
 
 
 async def _drain(receive: Receive) -> None:
@@ -64,7 +64,8 @@ async def _drain(receive: Receive) -> None:
                 left -= len(event.get("body", b""))
 
 
-def _too_large(limit: int) -> TooLargeError:
+def too_large(limit: int) -> TooLargeError:
+    """The refusal of a body of more bytes than that."""
     return TooLargeError(
         ("body",), f"The body is larger than {limit} bytes; send less in one request."
     )

@@ -9,14 +9,14 @@ import msgspec
 from marketbell import ids
 from marketbell.api import messages
 from marketbell.api.answers import EMPTY_OBJECT, Answer, answer_of
-from marketbell.api.attempts import STATUSES
+from marketbell.api.attempts import STATES, STATUSES
 from marketbell.api.call import Access, Call, Operation
 from marketbell.api.endpoints import EndpointOut
 from marketbell.api.endpoints import shown as endpoint_shown
 from marketbell.api.instants import iso
 from marketbell.api.messages import MessageOut
 from marketbell.api.pagination import PARAMETERS, ListOut, list_of, page_of
-from marketbell.api.wire import Decoder
+from marketbell.api.wire import Nothing
 from marketbell.control import history
 from marketbell.control.history import Destination
 from marketbell.model import DeliveryState
@@ -25,8 +25,6 @@ from marketbell.store.base import DeliveryRow
 OF_ENDPOINT: Final = "/api/v1/app/{app_id}/endpoint/{endpoint_id}/msg"
 DESTINATIONS: Final = "/api/v1/app/{app_id}/msg/{msg_id}/endpoint"
 RESEND: Final = f"{DESTINATIONS}/{{endpoint_id}}/resend"
-
-_STATES: Final = {number: state for state, (number, _word) in STATUSES.items()}
 
 
 class EndpointMessageOut(MessageOut, frozen=True, rename="camel", kw_only=True):
@@ -46,19 +44,12 @@ class MessageEndpointOut(EndpointOut, frozen=True, rename="camel", kw_only=True)
     next_attempt: str | None
 
 
-class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a POST that takes none."""
-
-
-_NOTHING: Final = Decoder(_Nothing)
-
-
 async def _of_endpoint(call: Call) -> Answer:
     which = messages.which_of(call)
     # Clients from before there was a number for it take a cancelled one for a success.
     expanded = call.query.flag("expanded_statuses", default=True)
     status = call.query.number("status", range(5))
-    states = None if status is None else {_STATES[status]}
+    states = None if status is None else {STATES[status]}
     if states == {DeliveryState.DELIVERED} and not expanded:
         states.add(DeliveryState.CANCELLED)
     part = await history.deliveries(
@@ -118,8 +109,6 @@ def _destination(destination: Destination) -> MessageEndpointOut:
 
 
 async def _resend(call: Call) -> Answer:
-    if call.body:
-        _NOTHING(call.body)
     await history.resend(
         call.services,
         call.principal,
@@ -156,9 +145,12 @@ OPERATIONS: Final = (
         method="POST",
         path=RESEND,
         name="v1.message-attempt.resend",
-        summary="Sends it again now, whatever became of it, with its whole retry schedule before it.",
-        takes=_Nothing,
-        gives={202: _Nothing},
+        summary=(
+            "Sends it again now, whatever became of it, with its whole retry schedule before it;"
+            " 409 while a retry is under way."
+        ),
+        takes=Nothing,
+        gives={202: Nothing},
         access=Access.APPLICATION,
         work=_resend,
     ),

@@ -10,7 +10,7 @@ from marketbell.api.answers import NO_CONTENT, Answer, answer_of
 from marketbell.api.call import Access, Call, Operation
 from marketbell.api.endpoints import ONE
 from marketbell.api.messages import MessageOut, shown
-from marketbell.api.wire import Decoder
+from marketbell.api.wire import Decoder, Nothing
 from marketbell.control import endpoints, examples
 from marketbell.control.examples import ExampleWanted
 
@@ -30,12 +30,7 @@ class EventExampleIn(
     """A JSON object to be sent instead of an example."""
 
 
-class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A body that says nothing."""
-
-
 _EXAMPLE: Final = Decoder(EventExampleIn)
-_NOTHING: Final = Decoder(_Nothing)
 
 
 async def _pause(call: Call) -> Answer:
@@ -47,8 +42,6 @@ async def _resume(call: Call) -> Answer:
 
 
 async def _set_paused(call: Call, *, paused: bool) -> Answer:
-    if call.body:
-        _NOTHING(call.body)
     await endpoints.pause(
         call.services,
         call.principal,
@@ -83,6 +76,7 @@ OPERATIONS: Final = (
         path=PAUSE,
         name="v1.endpoint.pause",
         summary="Holds what there is to send and what comes.",
+        takes=Nothing,
         gives={204: None},
         access=Access.APPLICATION,
         work=_pause,
@@ -92,6 +86,7 @@ OPERATIONS: Final = (
         path=RESUME,
         name="v1.endpoint.resume",
         summary="Lets everything that was held go on at once.",
+        takes=Nothing,
         gives={204: None},
         access=Access.APPLICATION,
         work=_resume,

@@ -11,8 +11,8 @@ from marketbell.errors import InvalidError
 from marketbell.model import Instant
 
 LEAST: Final[Instant] = 0
-GREATEST: Final[Instant] = 253_402_300_799_999
-"""The last millisecond of the year 9999."""
+GREATEST: Final[Instant] = 253_402_214_399_999
+"""The last millisecond of 9999-12-30: a day early, so that no zone ahead of UTC is in a year 10000."""
 
 _MILLIS_FROM: Final = 100_000_000_000
 """A number from here on counts milliseconds; as seconds it would be the year 5138."""
@@ -38,7 +38,7 @@ def instant_of(value: str | float, field: Field) -> Instant:
         return _from_text(value, field)
     number = value if abs(value) >= _MILLIS_FROM else value * 1000
     if not LEAST <= number <= GREATEST:
-        raise InvalidError(field, "The number is no time between 1970 and 9999")
+        raise _outside(value, field)
     return int(number)
 
 
@@ -46,18 +46,22 @@ def _from_text(text: str, field: Field) -> Instant:
     try:
         if len(text) > _TEXT_MAX or "T" not in text.upper():
             raise ValueError
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.upper())
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         instant = (moment - _EPOCH) // _MILLISECOND
-        if not LEAST <= instant <= GREATEST:
-            raise ValueError
     except (ValueError, OverflowError):
         raise InvalidError(
             field,
             f"{text[:_TEXT_MAX]!r} is not a time; write it as 2026-11-21T09:30:00Z",
         ) from None
+    if not LEAST <= instant <= GREATEST:
+        raise _outside(text, field)
     return instant
+
+
+def _outside(value: str | float, field: Field) -> InvalidError:
+    return InvalidError(field, f"{value!r} is not between 1970-01-01 and 9999-12-30, in UTC")
 
 
 @functools.lru_cache(maxsize=256)

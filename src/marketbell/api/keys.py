@@ -11,7 +11,7 @@ from marketbell.api.answers import NO_CONTENT, Answer, answer_of
 from marketbell.api.call import Access, Call, Operation
 from marketbell.api.instants import iso
 from marketbell.api.pagination import ORDERED, ListOut, list_of, page_of
-from marketbell.api.wire import Decoder
+from marketbell.api.wire import Decoder, Nothing
 from marketbell.control import api_keys, applications
 from marketbell.control.api_keys import KeyRequest, NewKey
 from marketbell.errors import InvalidError
@@ -268,6 +268,7 @@ OPERATIONS: Final = (
         path=LOGOUT,
         name="v1.authentication.logout",
         summary="Ends the very token or key that it is called with.",
+        takes=Nothing,
         gives={204: None},
         access=Access.TOKEN,
         work=_log_out,

@@ -72,10 +72,19 @@ async def publish(
     draft = given.draft
     organization = principal.organization
     idempotency = mark_of(organization, application, headers, body)
+    published = None
     if given.application is not None:
         with making():
-            await inline.ensure(services, principal, application, given.application, [draft])
-    published = await services.publisher.publish(organization, application, draft, idempotency)
+            published = await inline.ensure(
+                services,
+                principal,
+                application,
+                given.application,
+                [draft],
+                idempotency=idempotency,
+            )
+    if published is None:
+        published = await services.publisher.publish(organization, application, draft, idempotency)
     return answer_to(published.message, given, with_content=with_content)
 
 

@@ -13,10 +13,10 @@ from marketbell.errors import InvalidError
 from marketbell.model import Instant
 
 _PARAMETERS_MAX: Final = 600
-_LISTED: Final = re.compile(r"(event_types)\[\d*\]")
+_LISTED: Final = re.compile(r"(event_types)\[[0-9]*\]")
 _EVENT_TYPES: Final = "event_types"
 _WHOLE: Final = re.compile(r"-?[0-9]{1,9}")
-_ZONE: Final = re.compile(r" (\d\d:?\d\d)$")
+_ZONE: Final = re.compile(r" ([0-9]{2}:?[0-9]{2})$")
 
 
 class Query:
@@ -24,7 +24,7 @@ class Query:
     The parameters of one request.
 
     Raises InvalidError for a parameter that the operation does not have, so that no filter is
-    passed over in silence, and for one that is there twice.
+    passed over in silence, and for one that is empty or there twice.
     """
 
     def __init__(self, raw: bytes, known: Collection[str]) -> None:
@@ -53,6 +53,10 @@ class Query:
                 raise InvalidError(
                     ("query", name), "The parameter has the character NUL; remove it"
                 )
+            if not text:
+                raise InvalidError(
+                    ("query", name), "The parameter is empty; give it a value or leave it out"
+                )
             if name == _EVENT_TYPES:
                 self._event_types.extend(text.split(","))
             elif name in self._texts:
@@ -61,8 +65,8 @@ class Query:
                 self._texts[name] = text
 
     def text(self, name: str) -> str | None:
-        """A parameter as it stands; None if it is not there or empty."""
-        return self._texts.get(name) or None
+        """A parameter as it stands; None if it is not there."""
+        return self._texts.get(name)
 
     def flag(self, name: str, *, default: bool = False) -> bool:
         """`true` or `false`."""

@@ -11,7 +11,7 @@ from marketbell.api.answers import NO_CONTENT, Answer, answer_of
 from marketbell.api.call import Access, Call, Operation
 from marketbell.api.instants import iso
 from marketbell.api.pagination import PARAMETERS, ListOut, list_of, page_of
-from marketbell.api.wire import Decoder
+from marketbell.api.wire import Nothing
 from marketbell.control import rejected
 from marketbell.store.base import Rejected, Repeated
 
@@ -38,13 +38,6 @@ class RejectedMessageOut(RejectedOut, frozen=True, rename="camel", kw_only=True)
     """A rejected message, with what was to be published."""
 
     message: msgspec.Raw
-
-
-class RequeueIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """No fields."""
-
-
-_NOTHING: Final = Decoder(RequeueIn)
 
 
 def shown(one: Rejected) -> RejectedOut:
@@ -77,7 +70,6 @@ async def _delete(call: Call) -> Answer:
 
 
 async def _requeue(call: Call) -> Answer:
-    _NOTHING(call.body or b"{}")
     once = call.once(lambda made: msgspec.json.encode(shown(cast("Rejected", made))))
     one = await rejected.requeue(call.services, call.principal, call.path["rejected_id"], once)
     if isinstance(one, Repeated):
@@ -119,7 +111,7 @@ OPERATIONS: Final = (
         path=REQUEUE,
         name="v1.outbox.rejected.requeue",
         summary="Puts a refused message into the outbox again, once what refused it is mended.",
-        takes=RequeueIn,
+        takes=Nothing,
         gives={202: RejectedOut},
         access=Access.OPERATOR,
         work=_requeue,

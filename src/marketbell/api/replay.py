@@ -7,12 +7,12 @@ from typing import Final, cast
 import msgspec
 
 from marketbell.api.answers import Answer, answer_of
-from marketbell.api.attempts import STATUSES
+from marketbell.api.attempts import CODE_CLASSES, STATES
 from marketbell.api.call import Access, Call, Operation
 from marketbell.api.endpoints import ONE
 from marketbell.api.instants import instant_of
 from marketbell.api.tasks import TaskOut, begun
-from marketbell.api.wire import Decoder
+from marketbell.api.wire import Decoder, Nothing
 from marketbell.control import tasks
 from marketbell.control.tasks import Wanted
 from marketbell.errors import InvalidError
@@ -23,9 +23,6 @@ RECOVER: Final = f"{ONE}/recover"
 REPLAY_MISSING: Final = f"{ONE}/replay-missing"
 BULK_REPLAY: Final = f"{ONE}/bulk-replay"
 EXPUNGE_ALL: Final = "/api/v1/app/{app_id}/msg/expunge-all-contents"
-
-_STATES: Final = {number: state for state, (number, _word) in STATUSES.items()}
-_CODE_CLASSES: Final = (0, 100, 200, 300, 400, 500)
 
 
 class RecoverIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,10 +54,10 @@ class BulkReplayIn(
 
     def wanted(self) -> Wanted:
         """What it says."""
-        if self.status_code_class not in {None, *_CODE_CLASSES}:
+        if self.status_code_class not in {None, *CODE_CLASSES}:
             raise InvalidError(
                 ("body", "statusCodeClass"),
-                f"{self.status_code_class} is none of {', '.join(map(str, _CODE_CLASSES))}",
+                f"{self.status_code_class} is none of {', '.join(map(str, CODE_CLASSES))}",
             )
         return msgspec.structs.replace(
             super().wanted(),
@@ -74,20 +71,15 @@ class BulkReplayIn(
     def _state(self) -> DeliveryState | None:
         if self.status is None:
             return None
-        if self.status not in _STATES:
+        if self.status not in STATES:
             raise InvalidError(
-                ("body", "status"), f"{self.status} is none of {', '.join(map(str, _STATES))}"
+                ("body", "status"), f"{self.status} is none of {', '.join(map(str, STATES))}"
             )
-        return _STATES[self.status]
-
-
-class ExpungeAllIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `expunge-all-contents` takes: nothing."""
+        return STATES[self.status]
 
 
 _RECOVER: Final = Decoder(RecoverIn)
 _BULK: Final = Decoder(BulkReplayIn)
-_NOTHING: Final = Decoder(ExpungeAllIn)
 
 
 def _rendered(made: object) -> bytes:
@@ -127,7 +119,6 @@ async def _bulk_replay(call: Call) -> Answer:
 
 
 async def _expunge_all(call: Call) -> Answer:
-    _NOTHING(call.body or b"{}")
     return _answer(
         await tasks.begin_for_application(
             call.services,
@@ -175,7 +166,7 @@ OPERATIONS: Final = (
         path=EXPUNGE_ALL,
         name="v1.message.expunge-all-contents",
         summary="Removes, behind, the payloads of all messages of an application so far.",
-        takes=ExpungeAllIn,
+        takes=Nothing,
         gives={202: TaskOut},
         access=Access.OPERATOR,
         work=_expunge_all,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from starlette.routing import compile_path
 
@@ -32,11 +31,7 @@ from marketbell.api import (
     statistics,
     tasks,
 )
-from marketbell.api.call import Access, Operation
-from marketbell.api.publish import PARAMETERS, PATH
-
-PUBLISH: Final = ("POST", PATH, Access.OPERATOR, PARAMETERS)
-"""The one operation that passes by the router: method, path, access and parameters."""
+from marketbell.api.call import Operation
 
 
 def operations() -> tuple[Operation, ...]:

@@ -11,7 +11,7 @@ from marketbell.api.answers import NO_CONTENT, Answer, answer_of
 from marketbell.api.call import Access, Call, Operation
 from marketbell.api.instants import iso
 from marketbell.api.pagination import ORDERED, ListOut, list_of, page_of
-from marketbell.api.wire import Decoder
+from marketbell.api.wire import Nothing
 from marketbell.control import tasks
 from marketbell.errors import InvalidError
 from marketbell.store.base import Slice, Task, TaskFilter, TaskKind, TaskStatus
@@ -35,13 +35,6 @@ _ELSEWHERE: Final = frozenset(
     {"application.stats", "message.broadcast", "sdk.generate", "event-type.aggregate"}
 )
 """Kinds that SDKs know and this server has none of."""
-
-
-class TaskNothingIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a POST that takes none."""
-
-
-_NOTHING: Final = Decoder(TaskNothingIn)
 
 
 class TaskData(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -144,13 +137,11 @@ async def _get(call: Call) -> Answer:
 
 
 async def _cancel(call: Call) -> Answer:
-    _NOTHING(call.body or b"{}")
     task = await tasks.cancel(call.services, call.principal, call.path["task_id"])
     return answer_of(shown(task))
 
 
 async def _redrive(call: Call) -> Answer:
-    _NOTHING(call.body or b"{}")
     await tasks.redrive_parked(call.services, call.principal)
     return NO_CONTENT
 
@@ -180,7 +171,7 @@ OPERATIONS: Final = (
         path=CANCEL,
         name="v1.background-task.cancel",
         summary="Ends a background task that runs; what it has done stays.",
-        takes=TaskNothingIn,
+        takes=Nothing,
         gives={200: BackgroundTaskOut},
         access=Access.OPERATOR,
         work=_cancel,
@@ -190,7 +181,7 @@ OPERATIONS: Final = (
         path=REDRIVE,
         name="v1.admin.redrive-dlq",
         summary="Makes parked deliveries due again: those whose claims were lost again and again.",
-        takes=TaskNothingIn,
+        takes=Nothing,
         gives={204: None},
         access=Access.OPERATOR,
         work=_redrive,

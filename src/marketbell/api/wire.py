@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Sequence
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 import msgspec.inspect
@@ -22,6 +23,8 @@ _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _FIELD: Final = re.compile(
     r"Object (?:missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL
 )
+_ANY_KEY: Final = "..."
+"""What stands for the key of a map in the decoder's own words."""
 _SHOWN: Final = 64
 
 
@@ -48,9 +51,53 @@ class Decoder(Generic[T]):
         try:
             return self._decode(body)
         except msgspec.ValidationError as fault:
-            raise mistyped(str(fault), self._kind) from None
+            raise self._mistyped(body, str(fault)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
             raise malformed(fault) from None
+
+    def _mistyped(self, body: bytes, text: str) -> InvalidError:
+        """The error for what was refused, with the keys where a map's place leaves them out."""
+        fault = mistyped(text, self._kind)
+        place = list(fault.field[len(BODY) :])
+        if _ANY_KEY not in place[1:]:
+            return fault
+        try:
+            whole = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
+            return malformed(broken)
+        for at, step in enumerate(place):
+            if step == _ANY_KEY:
+                key = self._key_refused(whole, place[:at], text)
+                if key is None:  # what was refused is not what the key stands for at last
+                    check_twice(body, BODY)
+                    return fault
+                place[at] = key
+        shown = [step[:_SHOWN] if isinstance(step, str) else step for step in place]
+        return InvalidError((*BODY, *shown), fault.detail, kind=fault.kind)
+
+    def _key_refused(self, whole: Any, place: Sequence[str | int], text: str) -> str | None:
+        """The first key of the map there whose value is refused so; the map has no other afterwards."""
+        first, last = place[0], place[-1]
+        holder = whole
+        for step in place[:-1]:
+            holder = holder[step]
+        held: dict[str, object] = holder[last]
+        keys = list(held)
+
+        def refused(count: int) -> bool:
+            holder[last] = {key: held[key] for key in keys[:count]}
+            try:
+                # Alone: a field that is missing is told after all values.
+                self._decode(msgspec.json.encode({first: whole[first]}))
+            except msgspec.ValidationError as fault:
+                return str(fault) == text
+            return False
+
+        if not refused(len(keys)):
+            return None
+        at = bisect.bisect_left(range(len(keys)), True, key=lambda place: refused(place + 1))
+        holder[last] = {keys[at]: held[keys[at]]}
+        return keys[at]
 
 
 def malformed(fault: Exception) -> InvalidError:

@@ -10,7 +10,6 @@ from msgspec import UNSET, UnsetType
 
 from marketbell import ids
 from marketbell.control import policy as policies
-from marketbell.control.directory import DEFAULT_DIALECT
 from marketbell.control.said import said_or
 from marketbell.control.services import Services
 from marketbell.control.shapes import (
@@ -22,7 +21,8 @@ from marketbell.control.shapes import (
 )
 from marketbell.control.tokens import Principal
 from marketbell.delivery.netguard import check_url
-from marketbell.errors import ConflictError, InvalidError, NotFoundError
+from marketbell.dialects.base import DEFAULT_DIALECT
+from marketbell.errors import ConflictError, InvalidError, NotFoundError, no_such
 from marketbell.model import Application, Policy
 from marketbell.store.base import ApplicationDraft, Once, Page, Repeated, Slice
 
@@ -67,7 +67,7 @@ async def get(services: Services, principal: Principal, ref: str) -> Application
     """
     application = await services.store.application(principal.organization, ref)
     if principal.application is not None and principal.application != application.public_id:
-        raise NotFoundError("There is no such application.")
+        raise no_such("application", ref)  # as the store says of what is not there
     return application
 
 

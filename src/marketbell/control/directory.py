@@ -8,15 +8,12 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from marketbell.dialects.base import Dialect
+from marketbell.dialects.base import DEFAULT_DIALECT, Dialect
 from marketbell.dialects.catalogue import Catalogue
 from marketbell.dialects.registry import Registry
-from marketbell.errors import NotFoundError
+from marketbell.errors import no_such
 from marketbell.model import Application, Policy
 from marketbell.store.base import Change, Store, Subscribers
-
-DEFAULT_DIALECT: Final = "standard"
-"""What an endpoint speaks if neither it nor its application says."""
 
 _APPLICATIONS_MAX: Final = 10_000
 _ENDPOINTS_MAX: Final = 20_000
@@ -110,7 +107,7 @@ class Directory:
                 return self._entry_of(
                     msgspec.structs.replace(entry.subscribers, endpoints=(open_to_all,))
                 )
-        raise NotFoundError("There is no such endpoint.")
+        raise no_such("endpoint", endpoint, "id, and the application")
 
     def forget(self, application_id: int) -> None:
         """Read this application anew when it is asked for next."""

@@ -141,10 +141,9 @@ def check_payload_anew(entry: Entry, schema: PayloadSchema | None, message: Mess
 def _check_schema(
     entry: Entry, schema: PayloadSchema | None, event_type: str, payload: bytes
 ) -> None:
-    """The organization's own schema stands before those of catalogues."""
+    """The organization's own schema may ask for more than a catalogue does, never for less: that could not be sent."""
     if schema is not None:
         schema.check(payload)
-        return
     for catalogue in entry.catalogues:
         catalogue.check(event_type, payload)
 

@@ -12,7 +12,7 @@ from marketbell.control.said import said_or
 from marketbell.control.shapes import (
     DESCRIPTION_MAX,
     ENDPOINT_CHANNELS_MAX,
-    THROTTLE_MAX,
+    VERSION_MAX,
     check_channels,
     check_text,
     check_throttle,
@@ -71,7 +71,9 @@ def channels(change: EndpointChange, current: Endpoint | None) -> frozenset[str]
         return current.channels if current else None
     if change.channels is None:
         return None
-    check_channels(change.channels, ("body", "channels"), ENDPOINT_CHANNELS_MAX)
+    check_channels(
+        change.channels, ("body", "channels"), ENDPOINT_CHANNELS_MAX, null="every channel"
+    )
     return frozenset(change.channels)
 
 
@@ -97,8 +99,8 @@ def throttle_rate(change: EndpointChange, current: Endpoint | None) -> int | Non
 def version(change: EndpointChange, current: Endpoint | None) -> int:
     """Its version. InvalidError."""
     version = said_or(change.version, current.version if current else 1)
-    if not 1 <= version <= THROTTLE_MAX:
-        raise InvalidError(("body", "version"), f"A version is 1 to {THROTTLE_MAX}")
+    if not 1 <= version <= VERSION_MAX:
+        raise InvalidError(("body", "version"), f"A version is 1 to {VERSION_MAX}")
     return version
 
 

@@ -8,7 +8,7 @@ from marketbell import ids
 from marketbell.control import endpoints, history
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
-from marketbell.errors import NotFoundError
+from marketbell.errors import NotFoundError, no_such
 from marketbell.model import Endpoint, Message
 from marketbell.store.base import AttemptRow, Owned, Owner
 from marketbell.store.operational_plane import HIDDEN
@@ -38,9 +38,7 @@ async def attempt(services: Services, principal: Principal, public_id: str) -> O
 async def _owner(services: Services, principal: Principal, prefix: str, public_id: str) -> Owner:
     """Whose it is. NotFoundError for what is another organization's, or was deleted."""
     what = _WHAT[prefix]
-    missing = NotFoundError(
-        f"There is no such {what}; here it is named by its id {prefix}... alone."
-    )
+    missing = no_such(what, public_id, f"id {prefix}..., and the token's organization")
     if not ids.is_id(prefix, public_id):
         raise missing
     try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from marketbell.control.shapes import Field
-from marketbell.dialects.headers import RESERVED, Headers
+from marketbell.dialects.headers import RESERVED, SIGNED, Headers
 from marketbell.errors import InvalidError
 
 HEADERS_MAX: Final = 50
@@ -15,33 +15,23 @@ NAME_MAX: Final = 128
 VALUE_MAX: Final = 4_096
 CONTENT_TYPE: Final = "content-type"
 
-FORBIDDEN: Final = RESERVED | {
-    "age",
-    "cache-control",
-    "clear-site-data",
-    "content-language",
-    "content-location",
-    "expires",
-    "pragma",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "trailers",
-    "warning",
-}
-"""Lower-case names that an endpoint may not set."""
-
-FORBIDDEN_PREFIXES: Final = (
-    "svix-",
-    "x-svix-",
-    "webhook-",
-    "x-amz-",
-    "x-amzn-",
-    "x-azure-",
-    "x-fd-",
-    "x-gfe",
-    "x-goog-",
-    "x-google",
+FORBIDDEN: Final = RESERVED.union(
+    SIGNED,
+    {
+        "age",
+        "cache-control",
+        "clear-site-data",
+        "content-language",
+        "content-location",
+        "expires",
+        "pragma",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "trailers",
+        "warning",
+    },
 )
+"""Lower-case names that an endpoint may not set."""
 
 _SENSITIVE: Final = re.compile(r"auth|cookie|credential|key|passw|secret|signature|token")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -102,7 +92,7 @@ def check_name(name: str, field: Field) -> None:
         raise InvalidError(
             field, f"A header's name is 1 to {NAME_MAX} letters, digits and !#$%&'*+-.^_`|~"
         )
-    if lower in FORBIDDEN or lower.startswith(FORBIDDEN_PREFIXES):
+    if lower in FORBIDDEN:
         raise InvalidError(field, "This header is set by the server or a proxy; use another name")
 
 

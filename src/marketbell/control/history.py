@@ -7,7 +7,6 @@ from typing import Final
 import msgspec
 
 from marketbell.control import applications
-from marketbell.control.directory import DEFAULT_DIALECT
 from marketbell.control.services import Services
 from marketbell.control.shapes import (
     MESSAGE_CHANNELS_MAX,
@@ -17,6 +16,7 @@ from marketbell.control.shapes import (
 )
 from marketbell.control.tokens import Principal
 from marketbell.delivery import retry
+from marketbell.dialects.base import DEFAULT_DIALECT
 from marketbell.errors import InvalidError
 from marketbell.model import DeliveryState, Endpoint, Instant, Message, Millis
 from marketbell.store.base import (
@@ -44,7 +44,7 @@ class Destination(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     state: DeliveryState
     next_at: Instant | None
-    """When it is tried next, as far as its attempts tell."""
+    """When it is tried next; None if it is not."""
 
 
 async def message(services: Services, principal: Principal, application: str, ref: str) -> Message:
@@ -104,19 +104,27 @@ async def attempts(
     principal: Principal,
     application_ref: str,
     *,
-    which: AttemptFilter,
+    which: AttemptFilter | None,
     page: Page,
     message: str | None = None,
     endpoint: str | None = None,
 ) -> Slice[AttemptRow]:
-    """A slice of the attempts of a message, at an endpoint, or both, or of all. NotFoundError."""
+    """
+    A slice of the attempts of a message, at an endpoint, or both, or of all; none without `which`.
+
+    NotFoundError.
+    """
     application = await applications.get(services, principal, application_ref)
     if message is not None:
         found = await services.store.message(application.id, message)
-        which = msgspec.structs.replace(which, message_id=found.id)
+        if which is not None:
+            which = msgspec.structs.replace(which, message_id=found.id)
     if endpoint is not None:
         at = await services.store.endpoint(application.id, endpoint)
-        which = msgspec.structs.replace(which, endpoint_id=at.id)
+        if which is not None:
+            which = msgspec.structs.replace(which, endpoint_id=at.id)
+    if which is None:
+        return Slice((), done=True)
     return await services.store.attempts(application.id, which, page)
 
 
@@ -259,7 +267,7 @@ async def resend(
     Send a message to an endpoint again, now, whatever became of it before.
 
     NotFoundError; GoneError if its payload is no longer kept; ConflictError if the endpoint is
-    disabled.
+    disabled, or while a retry of it is under way.
     """
     application = await applications.get(services, principal, application_ref)
     answer = await services.store.resend(

@@ -21,6 +21,22 @@ def digest_of(body: bytes) -> bytes:
     return blake2b(body, digest_size=16).digest()
 
 
+def marks_of_batch(
+    organization: str, path: str, key: bytes, body: bytes, count: int
+) -> list[Idempotency]:
+    """
+    A mark for each message of a batch, by its place. InvalidError as `mark`.
+
+    Their bodies' digests are made under the key, so that they are this batch's alone: where one
+    place meets a mark of another body, nothing of the batch is kept. Another batch with the same
+    key is told by any place that the first kept and that it has too; of two that come at the
+    same time each place is kept for one of them at most.
+    """
+    of_all = mark(organization, path, key, b"").key
+    digest = blake2b(body, digest_size=24, key=of_all).digest()
+    return [mark(organization, path, key, digest, place=place) for place in range(count)]
+
+
 def mark(
     organization: str, path: str, key: bytes, digest: bytes, *, place: int | None = None
 ) -> Idempotency:
@@ -34,7 +50,7 @@ def mark(
     if not _KEY.fullmatch(key):
         raise InvalidError(
             ("header", "idempotency-key"),
-            f"An idempotency key is 1 to {KEY_MAX} visible ASCII characters",
+            f"An idempotency key is 1 to {KEY_MAX} visible ASCII characters, sent once",
         )
     # No part but the last can hold a line feed, so no two requests read alike.
     text = b"%b\nPOST %b\n%b\n%b" % (

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from marketbell import ids
 from marketbell.control import applications
 from marketbell.control.applications import ApplicationChange
-from marketbell.control.directory import DEFAULT_DIALECT, Entry
+from marketbell.control.directory import Entry
 from marketbell.control.drafts import MessageDraft
 from marketbell.control.scopes import require
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
+from marketbell.dialects.base import DEFAULT_DIALECT
 from marketbell.errors import ConflictError, InvalidError, NotFoundError
 from marketbell.model import Application
-from marketbell.store.base import ApplicationDraft, Subscribers
+from marketbell.store.base import ApplicationDraft, Idempotency, Published, Subscribers
 
 
 async def ensure(
@@ -21,9 +24,14 @@ async def ensure(
     ref: str,
     change: ApplicationChange,
     drafts: list[MessageDraft],
-) -> None:
+    *,
+    idempotency: Idempotency | None,
+) -> Published | None:
     """
     Make the application that `ref` names unless there is one; then `change` changes nothing.
+
+    Nothing is made either for a request that came before with this mark: what it published is
+    given back, or ConflictError raised if it had another body.
 
     It must be good all the same. It is made only if every draft would be taken by it, so a
     message that is refused leaves nothing behind. InvalidError; NotFoundError if `ref` is an id,
@@ -37,21 +45,24 @@ async def ensure(
         if ids.is_id(ids.APPLICATION, ref):
             raise
     else:
-        return
+        return None
     require(principal, "application:write")
     if change.uid != ref:
         raise InvalidError(
             ("body", "application", "uid"),
             f"The application's uid must be the one in the path, {ref[:64]!r}",
         )
+    repeated = await services.publisher.repeated(idempotency)
+    if repeated is not None:
+        return repeated
     event_types = await services.store.event_types_revision(principal.organization)
     entry = _entry(services, principal, draft, event_types)
     for message in drafts:
         await services.publisher.check(principal.organization, entry, message)
-    try:
+    # Another request may make it in between.
+    with contextlib.suppress(ConflictError):
         await applications.create(services, principal, change)
-    except ConflictError:
-        return  # another request made it in between
+    return None
 
 
 def _entry(

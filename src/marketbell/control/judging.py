@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from marketbell.clock import Clock
@@ -12,9 +14,13 @@ from marketbell.control.schemas import Schemas, Unknown
 from marketbell.control.shapes import check_event_type
 from marketbell.delivery.intake import Acceptance
 from marketbell.dialects.schema import PayloadSchema
-from marketbell.errors import InvalidError
+from marketbell.errors import InvalidError, MarketbellError, OverloadedError, StaleError
 from marketbell.model import Instant, Millis
 from marketbell.store.base import Idempotency
+
+RENEWALS: Final = 5
+"""How often a message is matched anew because its application changed."""
+NOT_YET: Final = StaleError("This message has no verdict yet.")
 
 
 class Judge:
@@ -138,3 +144,10 @@ class Judge:
     ) -> PayloadSchema | None:
         """The organization's own schema, no older than what is known of the application."""
         return await self._schemas.schema(organization, event_type, entry.subscribers.event_types)
+
+
+def settled(verdict: MarketbellError) -> MarketbellError:
+    """What the caller is told once a message is matched anew no more."""
+    if isinstance(verdict, StaleError):
+        return OverloadedError("The application is changed faster than messages can be matched.")
+    return verdict

@@ -14,7 +14,7 @@ from marketbell.control.endpoint_change import EndpointChange
 from marketbell.control.policy import PREFIX
 from marketbell.control.services import Services
 from marketbell.control.tokens import Principal
-from marketbell.errors import ConflictError, InvalidError, NotFoundError
+from marketbell.errors import ConflictError, InvalidError, NotFoundError, no_such
 from marketbell.model import Application, Endpoint, Instant, Policy
 from marketbell.store.base import (
     ApplicationDraft,
@@ -74,7 +74,7 @@ async def get(services: Services, principal: Principal, ref: str) -> Endpoint:
     try:
         return await endpoints.get(services, hidden(principal), APPLICATION, ref)
     except NotFoundError:
-        raise NotFoundError("There is no such operational endpoint.") from None
+        raise no_such("operational endpoint", ref) from None
 
 
 async def replace(

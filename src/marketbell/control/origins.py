@@ -16,6 +16,7 @@ Peer: TypeAlias = tuple[str, int] | None
 """The other end of a connection, as the ASGI server tells it."""
 
 _FORWARDED: Final = b"x-forwarded-for"
+_ONCE: Final = b"idempotency-key"
 _HOPS_MAX: Final = 32
 _PORT: Final = re.compile(r"(?:\[([^\]]+)\]|([0-9.]+))(?::[0-9]{1,5})?")
 
@@ -24,11 +25,16 @@ def headers_of(lines: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """
     The headers of a request by name; of one that is there twice, the last.
 
+    Idempotency keys that differ are joined to what is none, so that the request is refused.
     Of `X-Forwarded-For` all lines are one list (RFC 9110, section 5.3): each proxy may add its own.
     """
     headers = dict(lines)
-    if len(headers) != len(lines) and _FORWARDED in headers:
-        headers[_FORWARDED] = b",".join(value for name, value in lines if name == _FORWARDED)
+    if len(headers) != len(lines):
+        if _FORWARDED in headers:
+            headers[_FORWARDED] = b",".join(value for name, value in lines if name == _FORWARDED)
+        if _ONCE in headers:
+            keys = dict.fromkeys(value for name, value in lines if name == _ONCE)
+            headers[_ONCE] = b", ".join(keys)
     return headers
 
 

@@ -15,6 +15,7 @@ from marketbell.control.publishing import Publisher
 from marketbell.errors import (
     InvalidError,
     MarketbellError,
+    NotFoundError,
     StoreError,
     TakenError,
     TooLargeError,
@@ -203,7 +204,10 @@ class Relay:
             verdicts = await self._publisher.publish_batch(
                 organization, application, drafts, [None] * len(drafts)
             )
-        except MarketbellError as fault:  # such as that there is no such application
+        except NotFoundError:
+            missing = f"There is no application {application[:64]!r} in {organization}; check both."
+            verdicts = [NotFoundError(missing)] * len(rows)
+        except MarketbellError as fault:
             verdicts = [fault] * len(rows)
         except Exception as fault:
             if len(rows) > 1:

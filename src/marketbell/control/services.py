@@ -62,6 +62,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
             schemas=schemas,
             publisher=Publisher(
                 clock=clock,
+                store=store,
                 intake=intake,
                 directory=directory,
                 schemas=schemas,

@@ -21,6 +21,7 @@ ENDPOINT_CHANNELS_MAX: Final = 10
 TAGS_MAX: Final = 10
 EVENT_TYPES_MAX: Final = 500
 THROTTLE_MAX: Final = 65_535
+VERSION_MAX: Final = 65_535
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9\-_.]+")
 _TAG: Final = re.compile(r"[a-zA-Z0-9\-_./#:]+")
@@ -41,13 +42,15 @@ def check_name(text: str, field: Field, what: str, *, limit: int = NAME_MAX) -> 
 
 def check_uid(text: str, prefix: str, field: Field) -> None:
     """Return if the text may be a uid: a name that does not look like an id with this prefix."""
-    check_name(text, field, f"A {field[-1]}")
-    if text.startswith(prefix):
-        raise InvalidError(
-            field,
-            f"A {field[-1]} may not begin with {prefix!r}, as the ids that this server makes do; "
-            f"put something before it, such as {'_' + prefix!r}",
-        )
+    if len(text) <= NAME_MAX and _NAME.fullmatch(text) and not text.startswith(prefix):
+        return
+    what = "A uid" if field[-1] == "uid" else f"An {field[-1]}"
+    check_name(text, field, what)
+    raise InvalidError(
+        field,
+        f"{what} may not begin with {prefix!r}, as the ids that this server makes do; "
+        f"put something before it, such as {'_' + prefix!r}",
+    )
 
 
 def check_organization(name: str, field: Field) -> None:
@@ -67,16 +70,20 @@ def check_event_type(name: str, field: Field) -> None:
             _EVENT_TYPES.add(name)
 
 
-def check_channels(names: Sequence[str], field: Field, limit: int) -> None:
-    """Return if there are 1 to `limit` channels, each of 1 to 128 characters and there once."""
-    _check_list(names, field, limit, "channels")
+def check_channels(names: Sequence[str], field: Field, limit: int, *, null: str = "none") -> None:
+    """
+    Return if there are 1 to `limit` channels, each of 1 to 128 characters and there once.
+
+    `null` is what no list at all means here.
+    """
+    _check_list(names, field, limit, "channels", null)
     for place, name in enumerate(names):
         check_name(name, (*field, place), "A channel", limit=CHANNEL_MAX)
 
 
 def check_tags(names: Sequence[str], field: Field) -> None:
     """Return if there are 1 to 10 tags, each of 1 to 128 characters and there once."""
-    _check_list(names, field, TAGS_MAX, "tags")
+    _check_list(names, field, TAGS_MAX, "tags", "none")
     for place, name in enumerate(names):
         if len(name) > CHANNEL_MAX or not _TAG.fullmatch(name):
             raise InvalidError(
@@ -122,10 +129,10 @@ def check_metadata(metadata: Mapping[str, str], field: Field, limit: int) -> Non
         check_text(value, (*field, key), limit=limit)
 
 
-def _check_list(names: Sequence[str], field: Field, limit: int, what: str) -> None:
+def _check_list(names: Sequence[str], field: Field, limit: int, what: str, null: str) -> None:
     if not 1 <= len(names) <= limit:
         raise InvalidError(
-            field, f"There are {len(names)} {what}; send 1 to {limit}, or null for none"
+            field, f"There are {len(names)} {what}; send 1 to {limit}, or null for {null}"
         )
     if len(set(names)) != len(names):
         raise InvalidError(field, f"One of the {what} is there twice; send each once")

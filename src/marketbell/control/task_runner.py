@@ -241,4 +241,4 @@ class TaskRunner:
 
 
 def _named(task: Task) -> dict[str, object]:
-    return {"task": task.kind.value, "id": task.public_id, "organization": task.organization}
+    return {"kind": task.kind.value, "task": task.public_id, "organization": task.organization}

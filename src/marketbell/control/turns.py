@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 from marketbell.errors import OverloadedError, StaleError
@@ -13,6 +13,8 @@ T = TypeVar("T")
 
 TRIES: Final = 8
 """How often a change is made anew because what it was made on has changed."""
+_IN_TURN: Final = 2
+"""The renewal of a message from which on it is done within its application's turn."""
 
 
 class Turns:
@@ -28,7 +30,7 @@ class Turns:
         self._locks: dict[Hashable, asyncio.Lock] = {}
         self._waiting: dict[Hashable, int] = {}
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def turn(self, key: Hashable) -> AsyncIterator[None]:
         """Wait until nobody else is within the turn of this key."""
         lock = self._locks.setdefault(key, asyncio.Lock())
@@ -41,6 +43,12 @@ class Turns:
             if not self._waiting[key]:
                 del self._waiting[key]
                 del self._locks[key]
+
+    def undisturbed(
+        self, renewal: int, application_id: int
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """From the second renewal of a message on nobody changes its application meanwhile, here at least."""
+        return contextlib.nullcontext() if renewal < _IN_TURN else self.turn(application_id)
 
     async def change(self, key: Hashable, make: Callable[[], Awaitable[T]]) -> T:
         """

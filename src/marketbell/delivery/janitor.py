@@ -1,4 +1,4 @@
-"""What is done behind: retention in small steps, and disabling endpoints that failed for days."""
+"""What is done behind: retention in small steps, disabling what failed for days, the store's figures."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 _BETWEEN_STEPS_S = 0.02
 """Room for the others between two steps that follow one another."""
+_LOOK_S = 5.0
+"""How often it looks whether it is time, and reads the figures."""
 _DISABLE_AT_ONCE = 100
 
 
@@ -32,7 +34,7 @@ class Keeper(Protocol):
     async def failing_since(self, before: Instant, limit: int) -> tuple[int, ...]:
         """See Retention.failing_since."""
 
-    async def disable_endpoint(self, endpoint_id: int, *, now: Instant) -> None:
+    async def disable_endpoint(self, endpoint_id: int, *, now: Instant) -> str | None:
         """See Queue.disable_endpoint."""
 
     async def gauges(self, *, now: Instant) -> Gauges:
@@ -60,7 +62,8 @@ class Duties(msgspec.Struct, frozen=True, kw_only=True):
 
 class Janitor:
     """
-    Does its duties every interval, in steps of a few hundred rows; a failure is logged and tried again.
+    Does its duties every interval, in steps of a few hundred rows; a failure is logged and tried again,
+    within seconds if the store was away.
 
     Of many nodes only the one that `leads` does them; every one has the figures.
     """
@@ -79,19 +82,20 @@ class Janitor:
         self._clock = clock
         self._duties = duties
         self._stop = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.gauges: Gauges | None = None
         """The store's figures as they were at the last look."""
 
     def start(self) -> None:
         """Begin, on the running loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._run()), loop.create_task(self._watch())]
 
     async def stop(self) -> None:
         """End after the step under way."""
         self._stop.set()
-        if self._task is not None:
-            await self._task
+        for task in self._tasks:
+            await task
 
     async def look(self) -> None:
         """Do every duty once, now."""
@@ -99,11 +103,12 @@ class Janitor:
         for endpoint_id in await self._keeper.failing_since(
             now - self._duties.auto_disable_after, _DISABLE_AT_ONCE
         ):
-            await self._keeper.disable_endpoint(endpoint_id, now=now)
-            _log.warning(
-                "endpoint disabled: it has done nothing but fail for too long",
-                extra={"endpoint_id": endpoint_id},
-            )
+            disabled = await self._keeper.disable_endpoint(endpoint_id, now=now)
+            if disabled is not None:
+                _log.warning(
+                    "endpoint disabled: it has done nothing but fail for too long",
+                    extra={"endpoint": disabled},
+                )
         more = True
         while more and not self._stop.is_set():
             pruned = await self._keeper.prune(
@@ -127,18 +132,40 @@ class Janitor:
         failing = False
         while not self._stop.is_set():
             try:
-                self.gauges = await self._keeper.gauges(now=self._clock.now())
                 if since_look >= self._duties.interval_s and self._leads():
-                    since_look = 0.0
                     await self.look()
+                    since_look = 0.0
                 failing = False
             except StoreError as error:
                 if not failing:
                     _log.warning("the janitor cannot work", extra={"reason": str(error)})
                 failing = True
-            pause_s = min(5.0, self._duties.interval_s)
-            await self._pause(pause_s)
-            since_look += pause_s
+            except Exception:
+                # Nobody else would notice that nothing is removed any more.
+                _log.exception("the janitor broke off; it goes on")
+                since_look = 0.0
+            await self._pause(self._pause_s)
+            since_look += self._pause_s
+
+    async def _watch(self) -> None:
+        """Read the figures, also while there is much to remove."""
+        failing = False
+        while not self._stop.is_set():
+            try:
+                self.gauges = await self._keeper.gauges(now=self._clock.now())
+                failing = False
+            except StoreError as error:
+                if not failing:
+                    _log.warning("the store's figures stand still", extra={"reason": str(error)})
+                failing = True
+            except Exception:
+                # Nobody else would notice that the metrics say what was true long ago.
+                _log.exception("reading the store's figures broke off; it goes on")
+            await self._pause(self._pause_s)
+
+    @property
+    def _pause_s(self) -> float:
+        return min(_LOOK_S, self._duties.interval_s)
 
     async def _pause(self, seconds: float) -> None:
         try:

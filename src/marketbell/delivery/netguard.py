@@ -66,8 +66,8 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 _LOOPBACK: Final = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMERIC: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
-# IDNA 2003 and 2008 read these four differently (RFC 5894 section 7.2), so one URL means two hosts.
 _TABLES: Final = unicodedata.ucd_3_2_0
+# IDNA 2003 and 2008 read these four differently (RFC 5894 section 7.2), so one URL means two hosts.
 _AMBIGUOUS: Final = frozenset("ßς\u200c\u200d")
 
 

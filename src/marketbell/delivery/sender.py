@@ -40,7 +40,7 @@ class Sender:
     Makes attempts. Whatever a receiver does becomes an attempt with a reason; nothing raises.
 
     Right before a request is begun the dispatcher looks at the lease: a claim whose lease could
-    end before the exchange must is not sent.
+    end before the exchange must have ended is not sent.
     """
 
     def __init__(self, client: Client, clock: Clock, limits: SendLimits) -> None:

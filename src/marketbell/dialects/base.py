@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import msgspec
 
 from marketbell.dialects.catalogue import Catalogue
 from marketbell.model import Endpoint, Instant, Message, Millis
+
+DEFAULT_DIALECT: Final = "standard"
+"""What an endpoint speaks if neither it nor its application says."""
 
 
 class Signal(enum.StrEnum):

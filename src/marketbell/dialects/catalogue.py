@@ -152,7 +152,9 @@ class Catalogue(Mapping[str, EventType]):
             return (fault,)
         found = tuple(self._schema_of(name).faults(value))
         # What the schema has nothing to say of, as of 190.0 for an integer.
-        return found if refused.field in {fault.field for fault in found} else (*found, refused)
+        depth = len(refused.field)
+        told = any(tuple(fault.field[:depth]) == tuple(refused.field) for fault in found)
+        return found if told else (*found, refused)
 
     def schema(self, name: str) -> Schema:
         """The JSON Schema (2020-12) of a payload as it is published. KeyError for an unknown name."""

@@ -33,6 +33,13 @@ RESERVED: Final = frozenset(
 )
 """Lower-case names that belong to the sender or to every dialect."""
 
+SIGNED: Final = tuple(
+    f"{prefix}-{name}"
+    for prefix in ("svix", "webhook")
+    for name in ("id", "timestamp", "signature")
+)
+"""Those of a signature, in the order in which they are sent."""
+
 
 def with_message(plain: Headers, message: Message) -> Headers:
     """`plain` with the message's own headers in the place of those of the same name, or after them."""

@@ -16,13 +16,15 @@ from marketbell.dialects import headers
 from marketbell.dialects.base import AttemptStart, Request, Schedule, Signal
 from marketbell.dialects.catalogue import Catalogue, Described, EventType
 from marketbell.errors import InvalidError
-from marketbell.model import Endpoint, Message
+from marketbell.model import Endpoint, Instant, Message
 
 SCHEDULE: Final = Schedule(waits=(7_000, 35_000, 175_000))
 """Three resends, exact; the document ends there, so the delivery has failed."""
 
 EVENT_ID_NAMESPACE: Final = uuid.UUID("3c9a1f5e-8b64-4f0b-9d2a-6e7d51c0b8f4")
 """Of the version 5 UUIDs that stand for messages without a UUID of their own. Never changes."""
+
+_TIMESTAMP_LENGTH: Final = len("2023-01-12T14:17:20+02:00")
 
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
@@ -46,14 +48,12 @@ class PartStatus(Described):
     )
 
 
-PartId = Annotated[
-    str, Meta(min_length=1, description="Ovoko's id of the part: digits, as a string.")
-]
+PartId = Annotated[str, Meta(min_length=1, description="Ovoko's id of the part, always a string.")]
 OrderId = Annotated[
-    str, Meta(min_length=1, description="Ovoko's id of the order: digits, as a string.")
+    str, Meta(min_length=1, description="Ovoko's id of the order, always a string.")
 ]
 ReturnId = Annotated[
-    str, Meta(min_length=1, description="Ovoko's id of the return: digits, as a string.")
+    str, Meta(min_length=1, description="Ovoko's id of the return, always a string.")
 ]
 OwnId = Annotated[str, Meta(min_length=1)]
 
@@ -244,11 +244,10 @@ class Ovoko:
             data = PartStatusChangedUnbridged(
                 part_id=data.part_id, status=data.status, external_id=data.external_id
             )
-        at = datetime.datetime.fromtimestamp(message.occurred_at // 1000, self._zone)
         body = Body(
             event_id=event_id(message),
             event_type=message.event_type,
-            timestamp=at.isoformat(),
+            timestamp=_timestamp(message.occurred_at, self._zone),
             event_data=msgspec.Raw(message.payload) if data is None else data,
         )
         return Request(headers.with_own(headers.JSON, endpoint), self._encode(body))
@@ -256,6 +255,17 @@ class Ovoko:
     def accepted(self, status: int) -> bool:
         """Any 2xx."""
         return 200 <= status < 300
+
+
+def _timestamp(instant: Instant, zone: datetime.tzinfo) -> str:
+    """In seconds; an offset that is no whole minute is rounded to one (RFC 3339, section 5.8)."""
+    at = datetime.datetime.fromtimestamp(instant // 1000, zone)
+    text = at.isoformat()
+    if len(text) == _TIMESTAMP_LENGTH:
+        return text
+    offset = at.utcoffset() or datetime.timedelta()
+    minutes = round(offset / datetime.timedelta(minutes=1))
+    return at.astimezone(datetime.timezone(datetime.timedelta(minutes=minutes))).isoformat()
 
 
 def event_id(message: Message) -> str:

@@ -62,7 +62,6 @@ FeedId = Annotated[
     Meta(
         min_length=1,
         description="Id of the feed; FeedStatus tells more of it.",
-        extra_json_schema={"format": "uuid"},
     ),
 ]
 SellerSkus = Annotated[

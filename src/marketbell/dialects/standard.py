@@ -30,12 +30,7 @@ SCHEDULE: Final = Schedule(
 
 EVERY_SIGNAL: Final = frozenset(Signal)
 
-_SIGNED: Final = tuple(
-    f"{prefix}-{name}"
-    for prefix in ("svix", "webhook")
-    for name in ("id", "timestamp", "signature")
-)
-_RESERVED: Final = headers.RESERVED | set(_SIGNED)
+_RESERVED: Final = headers.RESERVED | set(headers.SIGNED)
 
 
 class Standard:
@@ -102,7 +97,7 @@ class Standard:
             timestamp = str(seconds)
             return (public_id, timestamp, signature, public_id, timestamp, signature)
 
-        signed = tuple((name, None) for name in _SIGNED)
+        signed = tuple((name, None) for name in headers.SIGNED)
         return Form((*headers.JSON, *signed, *own), fill)
 
     def accepted(self, status: int) -> bool:

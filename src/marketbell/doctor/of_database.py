@@ -15,7 +15,7 @@ from marketbell.doctor.findings import (
     unknown,
     warning,
 )
-from marketbell.model import Instant, Millis
+from marketbell.model import SLOTS, Instant, Millis
 from marketbell.store.inspecting import MANY, Count, Here, Outbox, Transactions
 from marketbell.store.migrations import Standing
 from marketbell.store.nodes_plane import NodeRow
@@ -25,7 +25,6 @@ SECOND: Final = 1_000
 MINUTE: Final = 60_000
 DAY: Final = 86_400_000
 
-SLOTS: Final = 1_024
 SLOW_ANSWER: Final = 100
 SKEW_WARNING: Final = 2 * SECOND
 SKEW_FAILURE: Final = MINUTE

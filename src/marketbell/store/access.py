@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from marketbell import ids
-from marketbell.errors import LimitReachedError, NotFoundError
+from marketbell.errors import LimitReachedError, no_such
 from marketbell.model import Instant, Millis
 from marketbell.store.access_plane import AccessChange, ApiKey, ApiKeyDraft, KeyLogin
 from marketbell.store.audit_plane import FieldChange
@@ -166,7 +166,7 @@ def _create(
 def _key(transaction: Transaction, organization: str, public_id: str) -> ApiKey:
     row = transaction.row(_SQL["api_key"], {"public_id": public_id, "organization": organization})
     if row is None:
-        raise NotFoundError("There is no such API key.")
+        raise no_such("API key", public_id, "id, and the token's organization")
     return _key_of(row)
 
 

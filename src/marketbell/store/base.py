@@ -107,7 +107,13 @@ class Change(msgspec.Struct, frozen=True):
     endpoint_id: int | None
 
 
-Announced: TypeAlias = Change | AccessChange
+class Cancelled(msgspec.Struct, frozen=True):
+    """How many deliveries were cancelled because their payload is gone, in one go."""
+
+    deliveries: int
+
+
+Announced: TypeAlias = Change | AccessChange | Cancelled
 """What a transaction has changed, told to listeners after the commit."""
 
 
@@ -131,7 +137,12 @@ class Store(
     OutboxRows,
     Protocol,
 ):
-    """All of it. `sqlite_store.SqliteStore` is the one on an SQLite file."""
+    """
+    All of it.
+
+    `sqlite_store.SqliteStore` is the one on an SQLite file, `postgresql_store.PostgresStore` that
+    on PostgreSQL.
+    """
 
     def on_change(self, listener: Callable[[Change], None]) -> None:
         """Call back on the event loop after each commit that changed an application or endpoint."""
@@ -160,6 +171,7 @@ __all__ = [
     "AuditEntry",
     "AuditFilter",
     "Birth",
+    "Cancelled",
     "Candidate",
     "Change",
     "ClaimRequest",

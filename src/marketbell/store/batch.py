@@ -125,7 +125,6 @@ class BatchStatistics:
         self.batches = 0
         self.rows = 0
         self.seconds = 0.0
-        self.refused = 0
         self.observe: Callable[[int, float], None] = lambda _rows, _seconds: None
         """Called on the event loop after each commit with its rows and seconds."""
 
@@ -200,7 +199,6 @@ class Writer:
                 or self._waiting_bytes + work.size > self._waiting_bytes_max
             )
         ):
-            self.statistics.refused += 1
             raise OverloadedError("Too much waits to be stored already; try again later.")
         work.queued_at = time.monotonic()
         self._more = True

@@ -18,7 +18,8 @@ from marketbell.model import (
     Outcome,
     Trigger,
 )
-from marketbell.store.base import Claimed, ClaimRequest
+from marketbell.store.base import Cancelled, Claimed, ClaimRequest
+from marketbell.store.configuration import public_id_of
 from marketbell.store.recording import finish
 from marketbell.store.rows import message_of
 from marketbell.store.statements import statements
@@ -185,7 +186,10 @@ class _Taking:
             # One endpoint whose secret no key opens must not keep all others from being served.
             _log.error(
                 "an endpoint cannot be read; its deliveries wait",
-                extra={"endpoint_id": endpoint_id, "reason": str(error)},
+                extra={
+                    "endpoint": public_id_of(self._transaction, endpoint_id),
+                    "reason": str(error),
+                },
             )
             return False
         return True
@@ -200,6 +204,7 @@ class _Taking:
             if not message.payload:
                 state = DeliveryState.CANCELLED.value
                 finish(self._transaction, message.id, endpoint_id, state, request.now)
+                self._transaction.changes.append(Cancelled(1))
                 continue
             self._bytes += len(message.payload)
             taken.append((request.lease_until, claim_number + 1, message.id, endpoint_id))

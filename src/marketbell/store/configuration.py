@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from marketbell import ids
-from marketbell.errors import NotFoundError
+from marketbell.errors import NotFoundError, no_such
 from marketbell.model import (
     NEVER,
     SLOTS,
@@ -46,7 +46,7 @@ def find_application(transaction: Transaction, organization: str, ref: str) -> A
         name = "application_id_by_public_id"
     row: Any = transaction.row(_SQL[name], {"organization": organization, "ref": ref})
     if row is None:
-        raise NotFoundError("There is no such application.")
+        raise no_such("application", ref)
     return application_by_id(transaction, row[0])
 
 
@@ -54,7 +54,7 @@ def application_by_id(transaction: Transaction, application_id: int) -> Applicat
     """The live application with this key. NotFoundError."""
     row: Any = transaction.row(_SQL["application"], {"id": application_id})
     if row is None:
-        raise NotFoundError("There is no such application.")
+        raise NotFoundError("The application has been deleted.")
     return application_of(row)
 
 
@@ -65,9 +65,16 @@ def find_endpoint_id(transaction: Transaction, application_id: int, ref: str) ->
         name = "endpoint_id_by_public_id"
     row: Any = transaction.row(_SQL[name], {"application_id": application_id, "ref": ref})
     if row is None:
-        raise NotFoundError("There is no such endpoint.")
+        raise no_such("endpoint", ref, "id or uid, and the application")
     key: int = row[0]
     return key
+
+
+def public_id_of(transaction: Transaction, endpoint_id: int) -> str:
+    """The public id of the endpoint with this key, live or deleted."""
+    row: Any = transaction.row(_SQL["endpoint_public_id"], {"id": endpoint_id})
+    public_id: str = row[0]
+    return public_id
 
 
 def endpoint_by_id(
@@ -76,7 +83,7 @@ def endpoint_by_id(
     """The live endpoint with this key. NotFoundError."""
     row: Any = transaction.row(_SQL["endpoint"], {"id": endpoint_id})
     if row is None:
-        raise NotFoundError("There is no such endpoint.")
+        raise NotFoundError("The endpoint has been deleted.")
     return endpoint_of(transaction, box, row, now)
 
 
@@ -180,7 +187,8 @@ def endpoint_with(
         created_at=row[16],
         updated_at=row[17],
         failing_since=row[18],
-        policy=_policy_of(row[19:]),
+        held_until=row[19] or 0,  # it has no lane while it is made
+        policy=_policy_of(row[20:]),
     )
 
 

@@ -320,5 +320,6 @@ class History(Protocol):
         Make a delivery due now, finished or not, with its whole retry schedule before it.
 
         It stands outside of any order. NotFoundError; GoneError if the payload is no longer kept;
-        ConflictError if the endpoint is disabled.
+        ConflictError if the endpoint is disabled, or while a retry is claimed. A first attempt that
+        is claimed is left as it is: its whole schedule is before it.
         """

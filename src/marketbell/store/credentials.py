@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from marketbell import ids
-from marketbell.errors import ConflictError, LimitReachedError, NotFoundError
+from marketbell.errors import ConflictError, LimitReachedError, no_such
 from marketbell.model import Instant
 from marketbell.store.audit_plane import FieldChange
 from marketbell.store.base import CREDENTIALS_MAX, Credential, Once, Repeated
@@ -120,7 +120,7 @@ def _found(transaction: Transaction, box: Box, name: dict[str, Value]) -> Creden
 def _row(transaction: Transaction, statement: str, which: dict[str, Value]) -> Any:
     row = transaction.row(_SQL[statement], which)
     if row is None:
-        raise NotFoundError("There is no such user.")
+        raise no_such("user", str(which.get("user") or which["public_id"]), "name or id")
     return row
 
 

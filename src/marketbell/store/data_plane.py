@@ -39,9 +39,17 @@ class Idempotency(msgspec.Struct, frozen=True, gc=False):
     key: bytes
     """16 bytes: BLAKE2b of organization, method, path and the caller's key."""
     body: bytes
-    """16 bytes: BLAKE2b of the request's body."""
+    """
+    16 bytes: BLAKE2b of the request's body. 24 bytes for a message of a batch, of the batch's body
+    under its key, so that all of that batch have these and nothing else has.
+    """
     auto: bool
     """Whether the key is one that an SDK made by itself (`auto_…`): kept 15 minutes, others 24 hours."""
+
+    @property
+    def of_batch(self) -> bool:
+        """Whether it is of a message in a batch, all of which is refused if its key had another body."""
+        return len(self.body) > 16
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -138,14 +146,27 @@ class Queue(Protocol):
         Keep messages with their deliveries; when this returns they are on disk (fsync).
 
         Each publication has its own verdict, in order: `Published`, or the error for it alone
-        - ConflictError (eventId taken, or idempotency key used with another body), StaleError,
-        NotFoundError (the application is gone). All that were kept were kept in one transaction,
+        - ConflictError (eventId taken), ReusedKeyError (idempotency key used with another body),
+        StaleError, NotFoundError (the application is gone). Marks of one batch stand together:
+        where one of them came with another body, nothing of that batch that is handed over with
+        it is kept. Two batches under one new key that share a transaction are told apart from the
+        first place on that both have. All that were kept were kept in one transaction,
         unless the database itself refused one: its verdict is UnavailableError then, and the
         others were kept in transactions beside it. A caller that is cancelled does not withdraw
         its publications.
 
         Raises OverloadedError, UnavailableError or OutcomeUnknownError for all of them. After
         the last, born claims are forgotten; their leases bring them back.
+        """
+
+    async def first_answers(
+        self, marks: Sequence[Idempotency], *, now: Instant
+    ) -> list[Published | MarketbellError | None]:
+        """
+        How `publish` answered these requests before, in order; None for a mark that is new.
+
+        ReusedKeyError stands for one that came with another body, NotFoundError for a message
+        that is no longer kept. Nothing is kept by asking.
         """
 
     async def claim(self, request: ClaimRequest) -> Claimed:
@@ -179,5 +200,9 @@ class Queue(Protocol):
     async def note_health(self, endpoint_id: int, failing_since: Instant | None) -> None:
         """Keep since when an endpoint has only failed, or that it has not (None)."""
 
-    async def disable_endpoint(self, endpoint_id: int, *, now: Instant) -> None:
-        """Disable because its receiver asked so or failed for too long; no error if it is gone."""
+    async def disable_endpoint(self, endpoint_id: int, *, now: Instant) -> str | None:
+        """
+        Disable because its receiver asked so or failed for too long; its public id.
+
+        None, and no error, if it is gone or was disabled before.
+        """

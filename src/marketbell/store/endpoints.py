@@ -17,6 +17,7 @@ from marketbell.store.configuration import (
     endpoint_values,
     find_endpoint_id,
     open_secret,
+    public_id_of,
     secret_values,
     slot_of,
 )
@@ -161,9 +162,9 @@ def delete_endpoint(
 ) -> None:
     """See Endpoints.delete_endpoint; what is pending is cancelled by retention, in small batches."""
     endpoint_id = find_endpoint_id(transaction, application_id, ref)
-    public_id: Any = transaction.row(_SQL["endpoint_public_id"], {"id": endpoint_id})
+    public_id = public_id_of(transaction, endpoint_id)
     remove(transaction, application_id, endpoint_id, now=now)
-    transaction.touches.append(Touch(application_id, public_id[0], ()))
+    transaction.touches.append(Touch(application_id, public_id, ()))
 
 
 def rotate_secret(
@@ -191,8 +192,8 @@ def rotate_secret(
             secrets_max=secrets_max,
             now=now,
         ):
-            public_id: Any = transaction.row(_SQL["endpoint_public_id"], {"id": endpoint_id})
-            transaction.touches.append(Touch(application_id, public_id[0], SECRET_ROTATED))
+            public_id = public_id_of(transaction, endpoint_id)
+            transaction.touches.append(Touch(application_id, public_id, SECRET_ROTATED))
             _announce(transaction, application_id, endpoint_id)
             tell_of_endpoint(transaction, NoticeKind.UPDATED, endpoint_id, now=now)
 
@@ -211,8 +212,8 @@ def _rotate(
 ) -> bool:
     """Whether anything changed."""
     # Only what is needed is read: a rotation works even if the old secret cannot be opened.
-    public_id: Any = transaction.row(_SQL["endpoint_public_id"], {"id": endpoint_id})
-    if _is_current(transaction, box, endpoint_id, public_id[0], key):
+    public_id = public_id_of(transaction, endpoint_id)
+    if _is_current(transaction, box, endpoint_id, public_id, key):
         return False
     overlaps = overlap_until > now
     count: Any = transaction.row(_SQL["secret_count"], {"id": endpoint_id, "now": now})
@@ -227,7 +228,7 @@ def _rotate(
         transaction.change(_SQL["secret_drop"], {"id": endpoint_id})
     transaction.change(
         _SQL["secret_insert"],
-        {"id": endpoint_id, "now": now, **secret_values(box, public_id[0], key)},
+        {"id": endpoint_id, "now": now, **secret_values(box, public_id, key)},
     )
     transaction.change(_SQL["endpoint_changed"], {"id": endpoint_id, "now": now})
     return True
@@ -265,19 +266,19 @@ def pause_endpoint(
             return
         disabled = bool(row[0])
         _move_lane(transaction, key, held_before=disabled or not paused, held=disabled or paused)
-        public_id: Any = transaction.row(_SQL["endpoint_public_id"], {"id": key})
+        public_id = public_id_of(transaction, key)
         field = FieldChange("paused", old=not paused, new=paused)
-        transaction.touches.append(Touch(application_id, public_id[0], (field,)))
+        transaction.touches.append(Touch(application_id, public_id, (field,)))
         _announce(transaction, application_id, key)
 
     return once(transaction, mark, now, pause)
 
 
-def disable_endpoint(transaction: Transaction, endpoint_id: int, *, now: Instant) -> None:
+def disable_endpoint(transaction: Transaction, endpoint_id: int, *, now: Instant) -> str | None:
     """See Queue.disable_endpoint."""
     row: Any = transaction.row(_SQL["endpoint_disable"], {"id": endpoint_id, "now": now})
     if row is None:
-        return
+        return None
     tell_of_endpoint(
         transaction,
         NoticeKind.DISABLED,
@@ -289,9 +290,10 @@ def disable_endpoint(transaction: Transaction, endpoint_id: int, *, now: Instant
     transaction.change(_QUEUE["lane_hold"], {"endpoint_id": endpoint_id, "until": NEVER})
     transaction.change(_QUEUE["lane_failing"], {"endpoint_id": endpoint_id, "since": None})
     _announce(transaction, row[0], endpoint_id)
-    public_id: Any = transaction.row(_SQL["endpoint_public_id"], {"id": endpoint_id})
-    touch = Touch(row[0], public_id[0], (FieldChange("disabled", old=False, new=True),))
+    public_id = public_id_of(transaction, endpoint_id)
+    touch = Touch(row[0], public_id, (FieldChange("disabled", old=False, new=True),))
     by_server(transaction, DISABLED, touch, now=now)
+    return public_id
 
 
 def remove(

@@ -1,13 +1,13 @@
-"""What a person takes out of history on SQLite: payloads of messages and answers of receivers."""
+"""What a person takes out of history: payloads of messages and answers of receivers."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from marketbell.errors import NotFoundError
+from marketbell.errors import NotFoundError, no_such
 from marketbell.model import DeliveryState, Instant
 from marketbell.store import keys
-from marketbell.store.base import Once, Repeated
+from marketbell.store.base import Announced, Cancelled, Change, Once, Repeated
 from marketbell.store.history import find_message_id
 from marketbell.store.once import once
 from marketbell.store.recording import finish, go_on
@@ -33,9 +33,17 @@ def remove_payload(transaction: Transaction, message_id: int, *, now: Instant) -
     """The same by key, as tasks do it; whether there was a payload."""
     of_it = {"message_id": message_id}
     deliveries: Any = transaction.rows(_RETENTION["deliveries_of_message"], of_it)
-    for endpoint_id, state, _off in deliveries:
+    for endpoint_id, state, _off, application_id in deliveries:
+        told: Announced = Cancelled(1)
         if state == DeliveryState.PENDING:
             finish(transaction, message_id, endpoint_id, DeliveryState.CANCELLED.value, now)
+        else:
+            # If its claim waits in memory, it is given back with the endpoint's others and, when it
+            # is claimed anew, found to have no payload.
+            told = Change(application_id, endpoint_id)
+            if told in transaction.changes:
+                continue
+        transaction.changes.append(told)
     keys: Any = transaction.rows(_RETENTION["keys_held_by_message"], of_it)
     for endpoint_id, order_key, _off in keys:
         key = {"endpoint_id": endpoint_id, "order_key": order_key}
@@ -79,4 +87,4 @@ def expunge_response(transaction: Transaction, message_id: int, public_id: str) 
         **keys.around(public_id),
     }
     if not transaction.change(_SQL["response_set"], values):
-        raise NotFoundError("The message has no such attempt.")
+        raise no_such("attempt", public_id, "id, and the message")

@@ -1,11 +1,11 @@
-"""One message or attempt on SQLite, as it is and was; and how a delivery is made due again."""
+"""One message or attempt, as it is and was; and how a delivery is made due again."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from marketbell import ids
-from marketbell.errors import ConflictError, GoneError, NotFoundError
+from marketbell.errors import ConflictError, GoneError, NotFoundError, no_such
 from marketbell.model import (
     NEVER,
     Attempt,
@@ -44,7 +44,7 @@ def owner(transaction: Transaction, public_id: str) -> Owner:
             row: Any = transaction.row(_SQL[f"owner_of_{kind}"], values)
             if row is not None:
                 return Owner(**dict(zip(Owner.__struct_fields__, row, strict=True)))
-            raise NotFoundError(f"There is no such {kind}.")
+            raise no_such(kind, public_id, "id")
     raise NotFoundError("Nothing has such an id.")
 
 
@@ -61,7 +61,7 @@ def attempt(transaction: Transaction, message_id: int, public_id: str) -> Attemp
     values.update(keys.around(public_id))
     row: Any = transaction.row(_SQL["attempt_of_message"], values)
     if row is None:
-        raise NotFoundError("The message has no such attempt.")
+        raise no_such("attempt", public_id, "id, and the message")
     return read_attempt(transaction, row[0], content=True)
 
 
@@ -109,13 +109,17 @@ def _resend(
     endpoint_id = find_endpoint_id(transaction, application_id, endpoint_ref)
     pair = {"message_id": message_id, "endpoint_id": endpoint_id}
     facts: Any = transaction.row(_SQL["resend_facts"], pair)
-    disabled, state, order_key, payload_kept = facts
+    disabled, state, attempt_count, order_key, payload_kept = facts
     if disabled:
         raise ConflictError("The endpoint is disabled; enable it before a resend.")
     if not payload_kept:
         raise GoneError("The payload of this message is no longer kept; publish it anew.")
     if state == DeliveryState.SENDING:
-        return
+        if attempt_count:
+            raise ConflictError(
+                "A retry of this delivery is under way or about to begin; resend it when that has ended."
+            )
+        return  # what is being sent has its whole schedule before it already
     lock_before(transaction, endpoint_id, [order_key])
     made = make_due(
         transaction,
@@ -140,7 +144,7 @@ def find_message_id(transaction: Transaction, application_id: int, ref: str) -> 
         near = keys.around(ref)
     row: Any = transaction.row(_SQL[name], {"application_id": application_id, "ref": ref, **near})
     if row is None:
-        raise NotFoundError("There is no such message.")
+        raise no_such("message", ref, "id or eventId, and the application")
     key: int = row[0]
     return key
 

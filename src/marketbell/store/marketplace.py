@@ -81,7 +81,7 @@ class EntityResource(Resource):
                 transaction.row(_SQL["application_alive"], {"application_id": application_id})
                 is None
             ):
-                raise NotFoundError("There is no such application.")
+                raise NotFoundError("The application has been deleted.")
             _refuse_stale(transaction, application_id, revisions)
             _refuse_taken(transaction, application_id, keys)
             published = transaction.publisher.keep_together(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
-from marketbell.errors import ConflictError
+from marketbell.errors import ReusedKeyError
 from marketbell.model import Instant
 from marketbell.store.base import Idempotency
 from marketbell.store.statements import statements
@@ -34,27 +34,45 @@ _TAIL: Final = struct.Struct(">8xq")
 """The last eight bytes of a key, as a number."""
 
 
-def buckets(auto: bool, now: Instant) -> list[int]:
-    """
-    The buckets in which a key may stand, the present one first.
-
-    Those of keys that SDKs make are even, the others odd, so that each kind is dropped on its own.
-    """
-    if auto:
-        first = now // _AUTO_BUCKET_MS
-        return [2 * (first - back) for back in range(_AUTO_BUCKETS)]
-    first = now // _NAMED_BUCKET_MS
-    return [2 * (first - back) + 1 for back in range(_NAMED_BUCKETS)]
-
-
 def bucket(auto: bool, now: Instant) -> int:
-    """The present one of them."""
+    """
+    Where a mark of now stands; greater than those of before.
+
+    Buckets of keys that SDKs make are even, the others odd, so that each kind is dropped on its own.
+    """
     return 2 * (now // _AUTO_BUCKET_MS) if auto else 2 * (now // _NAMED_BUCKET_MS) + 1
 
 
-class Marks:
+def oldest_bucket(auto: bool, now: Instant) -> int:
+    """The bucket before which marks of a kind are over."""
+    return bucket(auto, now) - 2 * ((_AUTO_BUCKETS if auto else _NAMED_BUCKETS) - 1)
+
+
+class Marks(Protocol):
+    """The marks of one database, as its transactions use them."""
+
+    def find(
+        self, transaction: Transaction, keys: Sequence[bytes], auto: bool, now: Instant
+    ) -> dict[bytes, Mark]:
+        """What earlier requests with these keys left."""
+
+    def put(
+        self, transaction: Transaction, made: Sequence[tuple[Idempotency, Instant, Mark]]
+    ) -> None:
+        """Keep marks, each with the instant of its request; its body's digest is the mark's own."""
+
+    def drop(self, transaction: Transaction, now: Instant, limit: int) -> int:
+        """
+        Take marks that are over out of what finds them, looking at `limit` of all marks at most.
+
+        How many it has looked at; none if no bucket is over. Fewer than `limit` once there is
+        no more to do. Called once in a transaction.
+        """
+
+
+class IndexedMarks:
     """
-    The marks of one database; lives with its writing connection.
+    The marks of a database that one process writes; lives with its writing connection.
 
     Marks are kept in order of arrival. The index over their keys is a temporary table, filled
     when the file is opened (some 800,000 marks a second), so that a random key never costs a
@@ -75,23 +93,23 @@ class Marks:
         self._walks = {True: _Walk(0), False: _Walk(_NAMED)}
         self._dropped_in = transaction
         self._sequence = 0
-        bucket: Any = -1
+        place: Any = -1
         while True:
-            (bucket,) = transaction.row(_SQL["mark_bucket_after"], {"bucket": bucket}) or (None,)
-            if bucket is None:
+            (place,) = transaction.row(_SQL["mark_bucket_after"], {"bucket": place}) or (None,)
+            if place is None:
                 break
-            last: Any = transaction.row(_SQL["mark_last"], {"bucket": bucket})
+            last: Any = transaction.row(_SQL["mark_last"], {"bucket": place})
             self._sequence = max(self._sequence, last[0])
-            if bucket >= _oldest(bucket % 2 == 0, now):
-                transaction.change(_SQL["mark_load"], {"bucket": bucket})
-                self._live.add(bucket)
+            if place >= oldest_bucket(place % 2 == 0, now):
+                transaction.change(_SQL["mark_load"], {"bucket": place})
+                self._live.add(place)
 
     def find(
         self, transaction: Transaction, keys: Sequence[bytes], auto: bool, now: Instant
     ) -> dict[bytes, Mark]:
-        """What earlier requests with these keys left."""
+        """See Marks.find."""
         rows: Any = transaction.rows(
-            _SQL["mark_find"], {"places": _places(keys, auto), "oldest": _oldest(auto, now)}
+            _SQL["mark_find"], {"places": _places(keys, auto), "oldest": oldest_bucket(auto, now)}
         )
         asked = set(keys)
         return {
@@ -103,7 +121,7 @@ class Marks:
     def put(
         self, transaction: Transaction, made: Sequence[tuple[Idempotency, Instant, Mark]]
     ) -> None:
-        """Keep marks, each with the instant of its request; its body's digest is the mark's own."""
+        """See Marks.put."""
         filled: dict[int, list[tuple[Idempotency, Mark]]] = {}
         for idempotency, at, mark in made:
             filled.setdefault(bucket(idempotency.auto, at), []).append((idempotency, mark))
@@ -129,23 +147,18 @@ class Marks:
             walk.over.difference_update(filled)
 
     def drop(self, transaction: Transaction, now: Instant, limit: int) -> int:
-        """
-        Take marks that are over out of the index, looking at `limit` of all marks at most.
-
-        How many it has looked at; none if no bucket is over. Fewer than `limit` once there is
-        no more to do. Called once in a transaction.
-        """
+        """See Marks.drop."""
         left = limit
         self._dropped_in = transaction
         for auto, walk in self._walks.items():
-            oldest = _oldest(auto, now)
-            walk.over = {bucket for bucket in walk.over if bucket < oldest}
+            oldest = oldest_bucket(auto, now)
+            walk.over = {place for place in walk.over if place < oldest}
             if walk.ended:
                 # Not when it ended, for that step might have been rolled back.
                 self._live -= walk.over
                 walk.begin(())
             if not walk.over:
-                walk.begin(bucket for bucket in self._of(auto) if bucket < oldest)
+                walk.begin(place for place in self._of(auto) if place < oldest)
             if walk.over and left > 0:
                 left -= walk.step(transaction, oldest, left)
         return limit - left
@@ -158,7 +171,7 @@ class Marks:
 
     def _of(self, auto: bool) -> list[int]:
         kind = 0 if auto else 1
-        return [bucket for bucket in self._live if bucket % 2 == kind]
+        return [place for place in self._live if place % 2 == kind]
 
 
 class _Walk:
@@ -196,13 +209,8 @@ def _places(keys: Sequence[bytes], auto: bool) -> str:
     return msgspec.json.encode([bits & _BITS | kind for (bits,) in tails]).decode()
 
 
-def _oldest(auto: bool, now: Instant) -> int:
-    """The bucket before which marks of a kind are over."""
-    return buckets(auto, now)[-1]
-
-
-def used_with_another_body() -> ConflictError:
+def used_with_another_body() -> ReusedKeyError:
     """The refusal of a key that came before with another body."""
-    return ConflictError(
+    return ReusedKeyError(
         "This idempotency-key was used before with another body; send a new key with a new request."
     )

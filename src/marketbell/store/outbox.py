@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from marketbell import ids
-from marketbell.errors import NotFoundError
+from marketbell.errors import no_such
 from marketbell.model import Instant
 from marketbell.store.base import Once, Page, Repeated, Slice
 from marketbell.store.once import once as once_only
@@ -27,6 +27,7 @@ from marketbell.store.transaction import Transaction, Value
 
 _SQL = statements("outbox")
 
+_CHECK: Final = "id, and the token's organization"
 _COUNTED: Final = 10_000
 
 
@@ -65,13 +66,13 @@ class OutboxResource(Resource):
     async def rejected_one(self, organization: str, public_id: str) -> Rejected:
         """See OutboxRows.rejected_one."""
         named = _named(organization, public_id)
-        return _found(await self._read(lambda look: look.row(_SQL["rejected_one"], named)))
+        return await self._read(lambda look: _rejected(look, named))
 
     async def drop_rejected(self, organization: str, public_id: str) -> None:
         """See OutboxRows.drop_rejected."""
         named = _named(organization, public_id)
         if not await self._write(lambda change: change.change(_SQL["rejected_delete"], named)):
-            raise _no_such()
+            raise no_such("rejected message", public_id, _CHECK)
 
     async def requeue_rejected(
         self, organization: str, public_id: str, *, now: Instant, once: Once | None = None
@@ -80,7 +81,7 @@ class OutboxResource(Resource):
         named = _named(organization, public_id)
 
         def requeue(transaction: Transaction) -> Rejected:
-            one = _found(transaction.row(_SQL["rejected_one"], named))
+            one = _rejected(transaction, named)
             again: dict[str, Value] = {
                 "organization": organization,
                 "application": one.application,
@@ -192,13 +193,14 @@ def _owners(transaction: Transaction, applications: Collection[str]) -> dict[str
     return owners
 
 
-def _named(organization: str, public_id: str) -> dict[str, Value]:
+def _named(organization: str, public_id: str) -> dict[str, str]:
     return {"organization": organization, "public_id": public_id}
 
 
-def _found(row: Any) -> Rejected:
+def _rejected(look: Transaction, named: dict[str, str]) -> Rejected:
+    row = look.row(_SQL["rejected_one"], named)
     if row is None:
-        raise _no_such()
+        raise no_such("rejected message", named["public_id"], _CHECK)
     return _rejected_of(row)
 
 
@@ -212,7 +214,3 @@ def _rejected_of(row: Any) -> Rejected:
         reason=row[5],
         body=row[6] if len(row) > 6 else b"",
     )
-
-
-def _no_such() -> NotFoundError:
-    return NotFoundError("There is no such rejected message.")

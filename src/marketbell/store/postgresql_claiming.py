@@ -19,7 +19,7 @@ from marketbell.model import (
     Instant,
     Trigger,
 )
-from marketbell.store.base import Claimed, ClaimRequest
+from marketbell.store.base import Cancelled, Claimed, ClaimRequest
 from marketbell.store.batch import DataFault
 from marketbell.store.claiming import (
     LANES_AT_ONCE,
@@ -43,7 +43,7 @@ _QUEUE = statements("queue")
 
 _log = logging.getLogger(__name__)
 
-_ENDPOINT_COLUMNS: Final = 25
+_ENDPOINT_COLUMNS: Final = 26
 _APPLICATION_COLUMNS: Final = 16
 
 
@@ -270,7 +270,7 @@ class _Taken:
                 # One endpoint whose secret no key opens must not keep all others from being served.
                 _log.error(
                     "an endpoint cannot be read; its deliveries wait",
-                    extra={"endpoint_id": endpoint_id, "reason": str(error)},
+                    extra={"endpoint": row[1], "reason": str(error)},
                 )
             else:
                 del missing[endpoint_id]
@@ -298,6 +298,7 @@ class _Taken:
         def cancel(transaction: Transaction) -> None:
             for message_id, endpoint_id in sorted(gone):
                 finish(transaction, message_id, endpoint_id, DeliveryState.CANCELLED.value, now)
+            transaction.changes.append(Cancelled(len(gone)))
 
         database.transact(cancel)
 

@@ -26,7 +26,7 @@ from marketbell.store.postgresql_errors import (
     said,
     store_error,
 )
-from marketbell.store.postgresql_publishing import Publishing, Verdict, first_answer, rounds
+from marketbell.store.postgresql_publishing import Publishing, Verdict, left_of, repetition, rounds
 from marketbell.store.postgresql_recording import AttemptKeys, Recording
 from marketbell.store.postgresql_transaction import PostgresTransaction
 from marketbell.store.publishing import Publisher, PublishWork
@@ -64,6 +64,8 @@ class PostgresExecutor:
         self._attempt_keys = AttemptKeys(self._keys)
         self._marks = SharedMarks()
         self._publisher = Publisher(self._keys, options.payload_retention)
+        self._told: list[Announced] = []
+        """What transactions beside the shared one have changed."""
 
     def commit(self, works: Sequence[Work]) -> list[Announced]:
         """
@@ -89,7 +91,8 @@ class PostgresExecutor:
             self._move(moves)
         for claim in claims:
             claim.run(self)
-        return changes
+        told, self._told = self._told, []
+        return changes + told
 
     def close(self) -> None:
         """Close the connection, after the writer has ended."""
@@ -112,12 +115,14 @@ class PostgresExecutor:
     def transact(self, run: Callable[[Transaction], T]) -> T:
         """Run a function in a transaction of its own."""
 
-        def whole(transaction: Transaction) -> T:
+        def whole(transaction: Transaction) -> tuple[T, list[Announced]]:
             value = run(transaction)
             _keep_tally(transaction)
-            return value
+            return value, transaction.changes
 
-        return self._again(lambda: self._transact(whole))
+        value, changes = self._again(lambda: self._transact(whole))
+        self._told += changes
+        return value
 
     def next_key(self, at: Instant) -> int:
         """A new key of an attempt."""
@@ -296,7 +301,7 @@ class PostgresExecutor:
     def _look_up(self, publication: Publication) -> Verdict:
         """The answer to a repetition, found after the others were kept."""
         try:
-            return self._transact(lambda transaction: first_answer(transaction, publication))
+            return self._transact(lambda transaction: repetition(transaction, publication))
         except StoreError as error:
             return error
         except AGAIN as error:
@@ -318,13 +323,14 @@ class PostgresExecutor:
             if special:
                 follow_up(transaction, special)
         verdicts: dict[int, Verdict] = {}
-        for places in turns:
+        for turn in turns:
+            places = left_of(turn, publications, verdicts)
             publishing = Publishing(
                 [publications[place] for place in places], self._keys.next, self._payload_retention
             )
             answer: Any = transaction.row(_HOT["publish"], publishing.values())
             found = publishing.verdicts(
-                answer[0], lambda publication: first_answer(transaction, publication)
+                answer[0], lambda publication: repetition(transaction, publication)
             )
             verdicts.update(zip(places, found, strict=True))
         for effect in effects:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -89,9 +90,8 @@ class PostgresHistory(CoreResource, SearchResource):
         """
         if not await self._read(lambda t: retention_days.is_ready(t, now)):
             await self._write(lambda t: retention_days.make_ready(t, now), bounded=False)
-        walks = self._day_walks
-        freed = await self._write(
-            lambda t: retention_days.free(t, walks, ages, now=now, limit=limit)
+        freed = await self._step(
+            lambda t, walks: retention_days.free(t, walks, ages, now=now, limit=limit)
         )
         until: dict[str, Instant] = {}
         dropped: dict[str, int] = {}
@@ -107,8 +107,10 @@ class PostgresHistory(CoreResource, SearchResource):
             if not exact:
                 until[kind.rows] = 0 if freed.more else waits_until
         real = now if real_now is None else real_now
-        pruned = await self._write(
-            lambda t: retention_days.prune(t, walks, ages, until, now=now, real=real, limit=limit)
+        pruned = await self._step(
+            lambda t, walks: retention_days.prune(
+                t, walks, ages, until, now=now, real=real, limit=limit
+            )
         )
         orphans = await self._write(
             lambda t: retention_days.drop_orphans(t, now - ages.messages, limit), bounded=False
@@ -121,6 +123,16 @@ class PostgresHistory(CoreResource, SearchResource):
             more=freed.more or pruned.more or orphans,
         )
 
+    async def _step(self, take: Callable[[Transaction, retention_days.DayWalks], Pruned]) -> Pruned:
+        """One step that goes on where the last one has ended that is on disk."""
+
+        def step(transaction: Transaction) -> tuple[Pruned, retention_days.DayWalks]:
+            walks = self._day_walks.step()
+            return take(transaction, walks), walks
+
+        pruned, self._day_walks = await self._write(step, bounded=False, configures=True)
+        return pruned
+
     async def _drop_days(
         self, kind: Kind, before: Instant, now: Instant, *, empty: bool
     ) -> tuple[int, Instant]:
@@ -128,7 +140,9 @@ class PostgresHistory(CoreResource, SearchResource):
         about, until = 0, 0
         over = await self._read(lambda t: retention_days.days_over(t, kind, before, empty=empty))
         for day in over:
-            verdict, rows = await self._write(partial(_drop, kind, day, now))
+            verdict, rows = await self._write(
+                partial(_drop, kind, day, now), bounded=False, configures=True
+            )
             about += rows
             if verdict == "busy":
                 return about, 0

@@ -11,23 +11,23 @@ from marketbell.errors import (
     ConflictError,
     MarketbellError,
     NotFoundError,
+    ReusedKeyError,
     StaleError,
     TakenError,
 )
 from marketbell.model import Claim, Instant, Message, Millis
 from marketbell.store.base import Publication, Published
 from marketbell.store.marks import bucket, used_with_another_body
-from marketbell.store.rows import encode_headers, encode_names, message_of
-from marketbell.store.statements import statements
+from marketbell.store.repeating import first_answers
+from marketbell.store.rows import encode_headers, encode_names
 from marketbell.store.transaction import Transaction
-
-_SQL = statements("queue")
 
 _ABSENT: Final = 1
 _CHANGED: Final = 2
 _EVENT_ID_TAKEN: Final = 3
 _REPEATED: Final = 4
 _RELAYED: Final = 5
+_REUSED: Final = 6
 """Why a message was refused, as `publish_messages` says it."""
 
 
@@ -139,6 +139,8 @@ class Publishing:
                 verdicts.append(_kept(message, publication))
             elif reason == _REPEATED:
                 verdicts.append(repeated(publication))
+            elif reason == _REUSED:
+                verdicts.append(used_with_another_body())
             else:
                 verdicts.append(_refusal(reason, message))
         return verdicts
@@ -148,7 +150,11 @@ Verdict = Published | MarketbellError
 
 
 def rounds(publications: Sequence[Publication]) -> list[list[int]]:
-    """Their places in an order in which they can be kept: none with a mark, eventId or row of the outbox of its own round."""
+    """
+    Their places in an order in which they can be kept: none with a mark, eventId or row of the outbox of its own round.
+
+    No message of a batch has an earlier round than one before it: it may depend on that one's mark.
+    """
     marks = [one.idempotency.key for one in publications if one.idempotency is not None]
     event_ids = [
         (one.message.application_id, one.message.event_id)
@@ -169,6 +175,10 @@ def rounds(publications: Sequence[Publication]) -> list[list[int]]:
         if publication.outbox is not None:
             names.append(("outbox", *publication.outbox))
         turn = max((turns.get(name, 0) for name in names), default=0)
+        mark = publication.idempotency
+        if mark is not None and mark.of_batch:
+            turn = max(turn, turns.get(("batch", mark.body), 0))
+            turns["batch", mark.body] = turn
         turns.update(dict.fromkeys(names, turn + 1))
         if turn == len(found):
             found.append([])
@@ -176,23 +186,37 @@ def rounds(publications: Sequence[Publication]) -> list[list[int]]:
     return found
 
 
-def first_answer(transaction: Transaction, publication: Publication) -> Verdict:
+def left_of(
+    places: Sequence[int], publications: Sequence[Publication], verdicts: dict[int, Verdict]
+) -> Sequence[int]:
+    """Those of a round that are to be kept; those of a batch that an earlier round refused get its verdict."""
+    reused = {
+        mark.body
+        for place, verdict in verdicts.items()
+        if isinstance(verdict, ReusedKeyError)
+        if (mark := publications[place].idempotency) is not None and mark.of_batch
+    }
+    if not reused:
+        return places
+    left = []
+    for place in places:
+        mark = publications[place].idempotency
+        if mark is not None and mark.body in reused:
+            verdicts[place] = used_with_another_body()
+        else:
+            left.append(place)
+    return left
+
+
+def repetition(transaction: Transaction, publication: Publication) -> Verdict:
     """How a request was answered that had the same mark."""
     mark = publication.idempotency
     assert mark is not None  # noqa: S101 - none without is said to be repeated
     now = publication.message.created_at
-    found = transaction.marks.find(transaction, [mark.key], mark.auto, now)
-    if mark.key not in found:  # it was dropped this very moment
+    (found,) = first_answers(transaction, transaction.marks, [mark], now)
+    if found is None:  # it was dropped this very moment
         return StaleError("The first request with this idempotency-key is over.")
-    body, message_id, _answer = found[mark.key]
-    if body != mark.body:
-        return used_with_another_body()
-    if message_id is None:
-        return ConflictError("This idempotency-key was used for something else.")
-    row = transaction.row(_SQL["message_by_id"], {"id": message_id})
-    if row is None:
-        return NotFoundError("The message of this idempotency-key is no longer kept.")
-    return Published(message=message_of(row), repeated=True)
+    return found
 
 
 def _kept(message: Message, publication: Publication) -> Published:
@@ -219,7 +243,7 @@ def _kept(message: Message, publication: Publication) -> Published:
 
 def _refusal(reason: int, message: Message) -> MarketbellError:
     if reason == _ABSENT:
-        return NotFoundError("There is no such application.")
+        return NotFoundError("The application has been deleted.")
     if reason == _CHANGED:
         return StaleError("The application has changed.")
     if reason == _EVENT_ID_TAKEN:

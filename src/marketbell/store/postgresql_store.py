@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from marketbell.clock import Clock
-from marketbell.errors import UnavailableError
+from marketbell.errors import MarketbellError, UnavailableError
 from marketbell.model import Instant
 from marketbell.store import tasks
-from marketbell.store.base import Claimed, ClaimRequest, Result
+from marketbell.store.base import Claimed, ClaimRequest, Idempotency, Published, Result
 from marketbell.store.keys import TimedKeys
 from marketbell.store.postgresql import PostgresOptions
 from marketbell.store.postgresql_claiming import ClaimWork, lose_slots
@@ -18,7 +18,9 @@ from marketbell.store.postgresql_executor import PostgresExecutor
 from marketbell.store.postgresql_history import PostgresHistory
 from marketbell.store.postgresql_transaction import Readers
 from marketbell.store.recording import RecordWork
+from marketbell.store.repeating import first_answers
 from marketbell.store.sealing import Box
+from marketbell.store.shared_marks import SharedMarks
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 from marketbell.store.written_store import WriterLimits, WrittenStore
@@ -95,6 +97,14 @@ class PostgresStore(PostgresHistory, WrittenStore):
             lost += found
         await self._write(lambda transaction: tasks.release_all(transaction, now), bounded=False)
         return lost
+
+    async def first_answers(
+        self, marks: Sequence[Idempotency], *, now: Instant
+    ) -> list[Published | MarketbellError | None]:
+        """See Queue.first_answers; here no writer is needed for it."""
+        return await self._read(
+            lambda transaction: first_answers(transaction, SharedMarks(), marks, now)
+        )
 
     async def claim(self, request: ClaimRequest) -> Claimed:
         """See Queue.claim."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -179,12 +179,3 @@ class Readers:
         self._pool.shutdown(wait=True)
         for connection in self._connections:
             connection.close()
-
-
-def first_row(connection: Connection, text: str, values: Sequence[Any] = ()) -> Any:
-    """The first row of a query in a transaction of its own."""
-    connection.begin(read_only=True)
-    try:
-        return connection.fetch_row(text, values)
-    finally:
-        connection.roll_back()

@@ -13,6 +13,8 @@ from marketbell.store.transaction import Transaction
 _SQL = statements("retention")
 
 _WAITING_MAX: Final = 10_000
+_LANES_MAX: Final = 1_000
+"""Lanes that are looked at for what has been due longest."""
 
 
 def failing_since(transaction: Transaction, before: Instant, limit: int) -> tuple[int, ...]:
@@ -23,7 +25,7 @@ def failing_since(transaction: Transaction, before: Instant, limit: int) -> tupl
 
 def gauges(transaction: Transaction, sizes: tuple[int, int], *, now: Instant) -> Gauges:
     """See Retention.gauges."""
-    oldest: Any = transaction.row(_SQL["oldest_due"], {"now": now})
+    oldest: Any = transaction.row(_SQL["oldest_pending"], {"now": now, "limit": _LANES_MAX})
     parked: Any = transaction.row(_SQL["parked"])
     file_bytes, log_bytes = sizes
     return Gauges(

@@ -19,7 +19,8 @@ from marketbell.model import NEVER, Claim, Instant, Message, Millis, Trigger
 from marketbell.store.base import Birth, Idempotency, OutboxKey, Publication, Published
 from marketbell.store.keys import Keys
 from marketbell.store.marks import Mark, used_with_another_body
-from marketbell.store.rows import encode_headers, encode_keys, encode_names, keys_of, message_of
+from marketbell.store.repeating import first_answer
+from marketbell.store.rows import encode_headers, encode_keys, encode_names, keys_of
 from marketbell.store.statements import statements
 from marketbell.store.tally import BORN
 from marketbell.store.transaction import Row, Transaction
@@ -113,7 +114,9 @@ class _Keeping:
         self._next_key = keys.next
         self._payload_retention = payload_retention
         self._revisions: dict[int, int | None] = {}
-        self._marks: dict[bytes, tuple[bytes, int | None]] = {}
+        self._marks: dict[bytes, Mark] = {}
+        self._reused: set[bytes] = set()
+        """The bodies of batches whose key came before with another one."""
         self._kept: dict[int, Message] = {}
         self._event_ids: set[tuple[int, str]] = set()
         self._busy_keys: set[tuple[int, bytes]] = set()
@@ -149,8 +152,14 @@ class _Keeping:
         for auto, asked in ((True, made_by_sdk), (False, named)):
             if asked:
                 found = transaction.marks.find(transaction, asked, auto, now)
-                for key, (body, message_id, _answer) in found.items():
-                    self._marks[key] = (body, message_id)
+                self._marks.update(found)
+        if self._marks:
+            self._reused = {
+                mark.body
+                for mark in (publication.idempotency for publication in publications)
+                if mark is not None and mark.of_batch
+                if self._marks.get(mark.key, (mark.body,))[0] != mark.body
+            }
 
     def look_up_revisions(self, publications: Sequence[Publication]) -> None:
         """Find the present revision of each application, in one query."""
@@ -165,7 +174,7 @@ class _Keeping:
         mark, outbox = publication.idempotency, publication.outbox
         if outbox is not None and outbox not in self._taken:
             return TakenError("Another node has this row of the outbox.")
-        if mark is not None and mark.key in self._marks:
+        if mark is not None and (mark.key in self._marks or mark.body in self._reused):
             return self._repeated(mark)
         message = publication.message
         refused = self._refused(message, publication.revision)
@@ -175,9 +184,9 @@ class _Keeping:
         message_id = self._next_key(created_at)
         kept = msgspec.structs.replace(message, id=message_id)
         if mark is not None:
-            self._marks[mark.key] = (mark.body, message_id)
+            made = self._marks[mark.key] = (mark.body, message_id, None)
             self._kept[message_id] = kept
-            self._made.append((mark, created_at, (mark.body, message_id, None)))
+            self._made.append((mark, created_at, made))
         expires_at = kept.payload_expires_at
         self._messages.append(
             (
@@ -225,25 +234,22 @@ class _Keeping:
             transaction.change(_SQL["lane_lower"], {"endpoint_id": endpoint_id, "due_at": due_at})
 
     def _repeated(self, mark: Idempotency) -> Published | MarketbellError:
-        body, message_id = self._marks[mark.key]
-        if body != mark.body:
+        found = self._marks.get(mark.key)
+        if found is None or found[0] != mark.body:
+            if mark.of_batch:
+                self._reused.add(mark.body)
             return used_with_another_body()
-        if message_id is None:
-            return ConflictError("This idempotency-key was used for something else.")
-        message = self._kept.get(message_id)
-        if message is None:
-            row = self._transaction.row(_SQL["message_by_id"], {"id": message_id})
-            if row is None:
-                return NotFoundError("The message of this idempotency-key is no longer kept.")
-            message = message_of(row)
-        return Published(message=message, repeated=True)
+        kept = None if found[1] is None else self._kept.get(found[1])
+        if kept is not None:
+            return Published(message=kept, repeated=True)
+        return first_answer(self._transaction, mark, found)
 
     def _refused(self, message: Message, matched_at: int) -> MarketbellError | None:
         application_id, event_id = message.application_id, message.event_id
         revision = self._revisions.get(application_id)
         if revision != matched_at:
             if revision is None:
-                return NotFoundError("There is no such application.")
+                return NotFoundError("The application has been deleted.")
             return StaleError("The application has changed.")
         if event_id is None:
             return None

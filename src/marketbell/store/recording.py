@@ -1,4 +1,4 @@
-"""T3 on SQLite: attempts are kept and their deliveries moved, in one transaction."""
+"""T3: attempts are kept and their deliveries moved, in one transaction; what else moves a delivery."""
 
 from __future__ import annotations
 

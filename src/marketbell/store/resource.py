@@ -47,10 +47,9 @@ class Resource(ABC):
         """
         Run a function in a write transaction; its value once that is on disk.
 
-        It may be run again if the database asks for that. What is not `bounded` is the server's
-        own work, everything else a change that somebody asked for; these are made one at a time
-        over all nodes, and so is the server's own work if it `configures`: it then reads what it
-        changes without a lock.
+        It may be run again if the database asks for that. What is `bounded` is refused where too
+        much waits already, and is made one at a time over all nodes. So is what is not, the
+        server's own work, if it `configures`: it then reads what it changes without a lock.
         """
 
     @abstractmethod

@@ -39,6 +39,7 @@ from marketbell.store.base import (
 )
 from marketbell.store.once import sealed
 from marketbell.store.resource import Resource
+from marketbell.store.transaction import Transaction
 
 _ROTATED: Final = b"answer of a rotation"
 """What a sealed answer to a rotation is for."""
@@ -227,9 +228,9 @@ class CoreResource(Resource):
             )
         )
 
-    async def disable_endpoint(self, endpoint_id: int, *, now: Instant) -> None:
+    async def disable_endpoint(self, endpoint_id: int, *, now: Instant) -> str | None:
         """See Queue.disable_endpoint."""
-        await self._write(
+        return await self._write(
             lambda transaction: endpoints.disable_endpoint(transaction, endpoint_id, now=now),
             bounded=False,
             configures=True,
@@ -282,11 +283,13 @@ class CoreResource(Resource):
     ) -> Pruned:
         """See Retention.prune."""
         real = now if real_now is None else real_now
-        return await self._write(
-            lambda transaction: retention.prune(
-                transaction, self._walks, ages, now=now, real=real, limit=limit
-            )
-        )
+
+        def step(transaction: Transaction) -> tuple[Pruned, retention.Walks]:
+            walks = self._walks.step()
+            return retention.prune(transaction, walks, ages, now=now, real=real, limit=limit), walks
+
+        pruned, self._walks = await self._write(step, bounded=False, configures=True)
+        return pruned
 
     async def failing_since(self, before: Instant, limit: int) -> tuple[int, ...]:
         """See Retention.failing_since."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from marketbell.model import NEVER, DeliveryState, Instant, Millis
 from marketbell.store.base import Ages, Pruned
 from marketbell.store.ended import drop_ended
-from marketbell.store.marks import buckets
+from marketbell.store.marks import oldest_bucket
 from marketbell.store.positions import has_passed, lower
 from marketbell.store.recording import finish, go_on
 from marketbell.store.search_values import ATTEMPTS, MESSAGES, Kind
@@ -41,6 +42,10 @@ class Walks:
         self.audit = Walk[int](0)
         self.ended: dict[str, Walk[tuple[int, int]]] = {}
         """By kind of the marketplaces' things."""
+
+    def step(self) -> Self:
+        """A copy that one step goes on with; it takes the place of this one once the step is on disk."""
+        return copy.deepcopy(self)
 
 
 def prune(
@@ -157,7 +162,7 @@ class Step:
         of_it = {"message_id": message_id}
         free = True
         deliveries: Any = self._transaction.rows(_SQL["deliveries_of_message"], of_it)
-        for endpoint_id, state, off in deliveries:
+        for endpoint_id, state, off, _application_id in deliveries:
             if off and state == DeliveryState.PENDING and self._cancels_left > 0:
                 self._cancel(message_id, endpoint_id)
             else:
@@ -234,7 +239,7 @@ class Step:
         """Idempotency marks whose bucket is over, from the table and from the index in memory."""
         indexed = self._transaction.marks.drop(self._transaction, self._now, self._limit)
         self._more = self._more or indexed >= self._limit
-        first_kept = (buckets(True, self._now)[-1], buckets(False, self._now)[-1])
+        first_kept = (oldest_bucket(True, self._now), oldest_bucket(False, self._now))
         left = self._limit
         bucket = -1
         while left > 0:

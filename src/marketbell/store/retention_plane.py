@@ -75,7 +75,10 @@ class Gauges(msgspec.Struct, frozen=True, kw_only=True):
     """Present figures for metrics and `health`."""
 
     oldest_due: Instant | None
-    """Since when the longest waiting claimable lane has been due."""
+    """
+    Since when the first delivery has been due that is not claimed, of the 1,000 lanes whose turn
+    comes next. Lanes that rest are among them, after those that do not; paused ones are not.
+    """
     parked: int
     file_bytes: int
     log_bytes: int

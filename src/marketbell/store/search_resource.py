@@ -1,4 +1,4 @@
-"""Searches and figures of the SQLite store: their protocols over the writer and the readers."""
+"""Searches and figures of a store: their protocols over the writer and the readers."""
 
 from __future__ import annotations
 

@@ -9,14 +9,14 @@ import asyncpg
 
 from marketbell.model import Instant
 from marketbell.store.base import Idempotency
-from marketbell.store.marks import Mark, Marks, bucket, buckets
+from marketbell.store.marks import Mark, bucket, oldest_bucket
 from marketbell.store.statements import statements
 from marketbell.store.transaction import Transaction
 
 _SQL = statements("queue")
 
 
-class SharedMarks(Marks):
+class SharedMarks:
     """
     The marks of a database with many writers.
 
@@ -24,14 +24,11 @@ class SharedMarks(Marks):
     when the first commits; it is run again and finds the mark.
     """
 
-    def __init__(self) -> None:
-        pass
-
     def find(
         self, transaction: Transaction, keys: Sequence[bytes], auto: bool, now: Instant
     ) -> dict[bytes, Mark]:
         """See Marks.find."""
-        values = {"bucket": buckets(auto, now)[-1], "keys": list(keys)}
+        values = {"bucket": oldest_bucket(auto, now), "keys": list(keys)}
         rows: Any = transaction.rows(_SQL["marks_find"], values)  # type: ignore[arg-type]
         return {key: (body, message_id, answer) for key, body, message_id, answer in rows}
 

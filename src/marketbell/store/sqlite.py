@@ -19,7 +19,7 @@ from marketbell.model import Instant
 from marketbell.store.base import Announced
 from marketbell.store.batch import DataFault, Effect, Work
 from marketbell.store.keys import SerialKeys
-from marketbell.store.marks import Marks
+from marketbell.store.marks import IndexedMarks, Marks
 from marketbell.store.migrate import check
 from marketbell.store.publishing import Publisher, PublishWork
 from marketbell.store.recording import RecordWork, record
@@ -210,7 +210,7 @@ class SqliteExecutor:
 
     def __init__(self, connection: apsw.Connection, options: SqliteOptions, now: Instant) -> None:
         self._connection = connection
-        self._marks = Marks(SqliteTransaction(connection), now)
+        self._marks = IndexedMarks(SqliteTransaction(connection), now)
         last: Any = connection.execute(_SQL["last_message_id"].sqlite).fetchall()
         self._publisher = Publisher(SerialKeys(last[0][0]), options.payload_retention)
 

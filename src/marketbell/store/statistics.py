@@ -1,4 +1,4 @@
-"""Figures of endpoints on SQLite: counted in the transactions they are about, added up behind."""
+"""Figures of endpoints: counted in the transactions they are about, added up behind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from marketbell.model import Instant
+from marketbell.store.positions import position
 from marketbell.store.statements import statements
 from marketbell.store.statistics_plane import AttemptFigures, EndpointFigures
 from marketbell.store.tally import (
@@ -91,13 +92,13 @@ def read_sums(transaction: Transaction, before: Instant, bytes_max: int) -> Sums
         size += len(text)
     rows.close()
     old = transaction.row(_SQL["figures_old"], {"before": before // HOUR_MS}) is not None
-    return Sums(_turn(transaction), keys, tally.rows(), old, more)
+    return Sums(position(transaction, _FIGURES), keys, tally.rows(), old, more)
 
 
 def keep_sums(transaction: Transaction, sums: Sums, before: Instant) -> bool:
     """Keep what was added up, unless another step did; throw away what is old; whether more waits."""
     if sums.keys:
-        if _turn(transaction, "position_held") != sums.turn:
+        if position(transaction, _FIGURES, "position_held") != sums.turn:
             return True
         transaction.change_many(_SQL["figures_add"], sums.rows)
         run = _ENCODE.encode(sums.keys).decode()
@@ -107,11 +108,6 @@ def keep_sums(transaction: Transaction, sums: Sums, before: Instant) -> bool:
         _SQL["figures_delete"], {"before": before // HOUR_MS, "limit": _OLD_MAX}
     )
     return sums.more or gone == _OLD_MAX
-
-
-def _turn(transaction: Transaction, how: str = "position") -> int:
-    row: Any = transaction.row(_SEARCH[how], {"name": _FIGURES})
-    return 0 if row is None else row[0]
 
 
 def _hours(since: Instant, until: Instant) -> tuple[int, int]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from marketbell import ids
-from marketbell.errors import ConflictError, LimitReachedError, NotFoundError
-from marketbell.model import DeliveryState, Instant, Millis
+from marketbell.errors import ConflictError, LimitReachedError, NotFoundError, no_such
+from marketbell.model import DeliveryState, Instant
 from marketbell.store import keys
 from marketbell.store.base import Once, Page, Repeated, Slice
 from marketbell.store.configuration import endpoint_by_id
@@ -37,8 +37,6 @@ _HISTORY = statements("history")
 
 _ENCODE = msgspec.json.Encoder()
 _SELECTION = msgspec.json.Decoder(Selection)
-_SLACK: Final[Millis] = 60_000
-"""How much later than it was made a message may be committed, and still be found by its time."""
 
 
 def create_task(
@@ -92,7 +90,7 @@ def task(transaction: Transaction, organization: str, ref: str) -> Task:
     if ids.is_id(ids.TASK, ref):
         row = transaction.row(_SQL["task_id"], {"organization": organization, "ref": ref})
     if row is None:
-        raise NotFoundError("There is no such background task.")
+        raise no_such("background task", ref, "id, and the token's organization")
     return _task(transaction, row[0])
 
 
@@ -216,16 +214,16 @@ def _span(transaction: Transaction, selection: Selection) -> tuple[int, int]:
     newest: Any = transaction.row(_SQL["message_last"])
     if transaction.timed_keys:
         last: int = newest[0]
-        if in_order(transaction, selection.until, _SLACK):
-            last = min(last, keys.floor(selection.until + _SLACK))
+        if in_order(transaction, selection.until, MESSAGES.slack):
+            last = min(last, keys.floor(selection.until + MESSAGES.slack))
         return max(0, keys.floor(selection.since) - 1), last
     before: Any = None
-    if in_order(transaction, selection.since, _SLACK):
-        start = ids.smallest_at(ids.MESSAGE, selection.since - _SLACK)
+    if in_order(transaction, selection.since, MESSAGES.slack):
+        start = ids.smallest_at(ids.MESSAGE, selection.since - MESSAGES.slack)
         before = transaction.row(_HISTORY["message_before"], {"public_id": start})
     after: Any = None
-    if in_order(transaction, selection.until, _SLACK):
-        end = ids.smallest_at(ids.MESSAGE, selection.until + _SLACK)
+    if in_order(transaction, selection.until, MESSAGES.slack):
+        end = ids.smallest_at(ids.MESSAGE, selection.until + MESSAGES.slack)
         after = transaction.row(_HISTORY["message_position"], {"public_id": end})
     return before[0] if before else 0, after[0] - 1 if after else newest[0]
 

@@ -47,7 +47,7 @@ class Transaction(ABC):
         self.tally = Tally()
         """What it changes in the figures of endpoints, kept by the writer at its end."""
         self.touches: list[Touch] = []
-        """The same field by field, for the audit log."""
+        """What it changed of configuration, field by field, for the audit log."""
 
     @property
     @abstractmethod

@@ -8,8 +8,10 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from marketbell.errors import MarketbellError, OutcomeUnknownError, StoreError
-from marketbell.model import Claim, Instant
+from marketbell.model import Application, Claim, Endpoint, Instant
 from marketbell.store import claiming
 from marketbell.store.access import AccessResource
 from marketbell.store.audit import audited
@@ -17,9 +19,11 @@ from marketbell.store.audit_plane import current_origin
 from marketbell.store.base import (
     AccessChange,
     Announced,
+    Cancelled,
     Change,
     Claimed,
     ClaimRequest,
+    Idempotency,
     Publication,
     Published,
     Result,
@@ -34,6 +38,7 @@ from marketbell.store.outbox import OutboxResource
 from marketbell.store.portal import PortalResource
 from marketbell.store.publishing import PublishWork
 from marketbell.store.recording import RecordWork
+from marketbell.store.repeating import first_answers
 from marketbell.store.resealing import SealedResource
 from marketbell.store.resources import CoreResource
 from marketbell.store.search_resource import SearchResource
@@ -48,23 +53,14 @@ _SQL = statements("queue")
 _log = logging.getLogger(__name__)
 
 
-class WriterLimits:
-    """Bounds on what waits for the writer; see `Writer`."""
+class WriterLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds on what waits for the writer; see `Writer`. By default as the settings' own."""
 
-    def __init__(
-        self,
-        *,
-        rows_per_transaction: int = 2_000,
-        waiting_rows: int = 20_000,
-        waiting_bytes: int = 64_000_000,
-        wait_s: float = 2.0,
-        lost_claims: int = 20,
-    ) -> None:
-        self.rows_per_transaction = rows_per_transaction
-        self.waiting_rows = waiting_rows
-        self.waiting_bytes = waiting_bytes
-        self.wait_s = wait_s
-        self.lost_claims = lost_claims
+    rows_per_transaction: int = 2_000
+    waiting_rows: int = 20_000
+    waiting_bytes: int = 32_000_000
+    wait_s: float = 2.0
+    lost_claims: int = 20
 
 
 class WrittenStore(
@@ -91,6 +87,11 @@ class WrittenStore(
     """Of the data plane."""
     _control_writer: Writer
     _listeners: list[Callable[[Change], None]]
+    lost_at_open = 0
+    """Claims that the last process left, made lost ones when the store was opened."""
+
+    on_cancelled: Callable[[int], None] = staticmethod(lambda _deliveries: None)
+    """Called on the event loop with how many deliveries were cancelled, their payload being gone."""
 
     def _make_writer(self, executor: Executor, limits: WriterLimits) -> Writer:
         return Writer(
@@ -146,10 +147,18 @@ class WrittenStore(
         self._writer.submit(PublishWork(publications, future))
         return await future
 
+    async def first_answers(
+        self, marks: Sequence[Idempotency], *, now: Instant
+    ) -> list[Published | MarketbellError | None]:
+        """See Queue.first_answers."""
+        return await self._writer.run(
+            lambda transaction: first_answers(transaction, transaction.marks, marks, now)
+        )
+
     async def claim(self, request: ClaimRequest) -> Claimed:
         """See Queue.claim."""
 
-        def lookup(transaction: Transaction, endpoint_id: int):  # type: ignore[no-untyped-def]
+        def lookup(transaction: Transaction, endpoint_id: int) -> tuple[Application, Endpoint]:
             return owner_and_endpoint(transaction, self._box, endpoint_id, request.now)
 
         return await self._write(
@@ -229,6 +238,9 @@ class WrittenStore(
             if isinstance(change, AccessChange):
                 for told in self.access_listeners:
                     told(change)
+                continue
+            if isinstance(change, Cancelled):
+                self.on_cancelled(change.deliveries)
                 continue
             for listener in self._listeners:
                 listener(change)

@@ -100,7 +100,7 @@ def document(operations: Sequence[Operation]) -> Schema:
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A JSON Web Token or an access key; "
+                    "description": "A JSON Web Token or an API key; "
                     "`marketbell token create` makes one.",
                 }
             },

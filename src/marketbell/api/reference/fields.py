@@ -44,7 +44,8 @@ _ATMPT: Final = "atmpt_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
 _REJ: Final = "rej_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
 _LOGIN: Final = "login_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
 _APP: Final = "app_2Q8sZpXwV4nJ1mK7tLr5cYbGd9A"
-_PAYLOAD: Final[Mapping[str, Any]] = {"order_id": 1042, "state": "new"}
+_MISSING: Final = "There is no application 'shop-7' in org_default; check both."
+_PAYLOAD: Final[Mapping[str, Any]] = {"order_id": "1042"}
 _OBJECT: Final[Schema] = {"type": "object"}
 _SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - an example
 _RATE: Final[Schema] = {"minimum": 1, "maximum": THROTTLE_MAX}
@@ -164,7 +165,7 @@ FIELDS: Final[Mapping[str, Fact]] = {
         None,
         form=TransformationsParams | None,
     ),
-    "rawPayload": Fact("The text to send.", '{"order_id": 1042}', {"minLength": 1}),
+    "rawPayload": Fact("The text to send.", '{"order_id": "1042"}', {"minLength": 1}),
     "BatchIn.messages": Fact(
         "The messages, each as it would be published alone.",
         None,
@@ -257,8 +258,8 @@ FIELDS: Final[Mapping[str, Fact]] = {
     # -- the outbox
     "RejectedOut.application": Fact("", "seller-42"),
     "RejectedMessageOut.application": Fact("", "seller-42"),
-    "RejectedOut.reason": Fact("Why, in a sentence.", "There is no such application."),
-    "RejectedMessageOut.reason": Fact("Why, in a sentence.", "There is no such application."),
+    "RejectedOut.reason": Fact("Why, in a sentence.", _MISSING),
+    "RejectedMessageOut.reason": Fact("Why, in a sentence.", _MISSING),
     "rejectedAt": Fact("When it was refused.", _AT, TIME),
     "RejectedMessageOut.message": Fact(
         "As it was put into the outbox.",
@@ -278,7 +279,10 @@ FIELDS: Final[Mapping[str, Fact]] = {
     "Part.status": Fact("", "ok", {"enum": ["ok", "error"]}),
     # -- errors
     "code": Fact("A stable word.", "not_found"),
-    "Problem.detail": Fact("A sentence for people.", "There is no such application."),
+    "Problem.detail": Fact(
+        "A sentence for people.",
+        "There is no application 'shop-7'; check its id or uid, and the token's organization.",
+    ),
     "Faults.detail": Fact("What is wrong, field by field."),
     "loc": Fact("The path of the field.", ["body", "url"]),
     "Fault.msg": Fact(

@@ -36,7 +36,7 @@ _DETAILS: Final[Mapping[int, str]] = {
     400: "The application has 50 endpoints already; delete one.",
     401: "There is no token; send the header Authorization: Bearer TOKEN.",
     403: "This token is for one application; this takes the organization's token.",
-    404: "There is no such application.",
+    404: "There is no application 'shop-7'; check its id or uid, and the token's organization.",
     408: "The body did not come whole within 30 seconds.",
     409: "There is an application with the uid 'seller-42' already.",
     413: "The body is larger than 1000000 bytes; send less in one request.",

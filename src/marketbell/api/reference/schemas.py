@@ -132,15 +132,16 @@ class Schemas:
         return reference
 
     def _field(self, struct: str, field: shapes.Field, doc: str | None, *, answer: bool) -> Schema:
-        schema = self._shape(field.type, answer=answer)
-        if isinstance(field.default, _SIMPLE) and not answer:
-            schema["default"] = field.default
         fact = fact_of(struct, field.encode_name)
+        if fact is not None and fact.form is not None:
+            schema = self.of(fact.form, answer=answer)
+        else:
+            schema = self._shape(field.type, answer=answer)
+            if isinstance(field.default, _SIMPLE) and not answer:
+                schema["default"] = field.default
         description = doc
         if fact is not None:
             description = doc or fact.description
-            if fact.form is not None:
-                schema = self.of(fact.form, answer=answer)
             schema = _narrowed(schema, fact.schema)
         if description:
             schema["description"] = description

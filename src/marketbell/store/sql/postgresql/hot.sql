@@ -45,8 +45,8 @@ select lose_claims(:now, :leases_now, :owned, :lost_max, :reason, :ids, :public_
 -- Endpoints that a node does not know, each with its application and its secrets.
 select e.id, e.public_id, e.application_id, e.uid, e.url, e.description, e.event_types, e.channels,
   e.sealed_headers, e.metadata, e.throttle_rate, e.disabled, e.paused, e.slot, e.revision,
-  e.version, e.created_at, e.updated_at, l.failing_since, e.dialect, e.retry_schedule, e.timeout,
-  e.max_in_flight, e.order_by, e.order_on_failure,
+  e.version, e.created_at, e.updated_at, l.failing_since, l.held_until, e.dialect, e.retry_schedule,
+  e.timeout, e.max_in_flight, e.order_by, e.order_on_failure,
   a.id, a.public_id, a.organization, a.uid, a.name, a.metadata, a.throttle_rate, a.revision,
   a.created_at, a.updated_at, a.dialect, a.retry_schedule, a.timeout, a.max_in_flight, a.order_by,
   a.order_on_failure,

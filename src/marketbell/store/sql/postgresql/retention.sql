@@ -27,9 +27,10 @@ where (x.expires_at, x.message_id) > (:low_at, :low)
 order by x.expires_at, x.message_id limit :limit::bigint;
 
 -- name: deliveries_of_message
--- The unfinished deliveries of a message, and whether their endpoint has been disabled or deleted.
+-- The unfinished deliveries of a message, whether their endpoint has been disabled or deleted, and
+-- whose it is.
 select d.endpoint_id, d.state,
-  e.id is null or e.disabled = 1 or e.deleted_at is not null
+  e.id is null or e.disabled = 1 or e.deleted_at is not null, e.application_id
 from delivery d left join endpoint e on e.id = d.endpoint_id
 where d.message_id = :message_id;
 
@@ -160,6 +161,17 @@ order by l.failing_since limit :limit::bigint;
 -- Since when the longest waiting lane that may send has been due.
 select min(next_at) from lane
 where next_at is not null and next_at <= :now;
+
+-- name: oldest_pending
+-- Since when the first delivery has been due that is not claimed, over the lanes whose turn comes
+-- next; paused ones have none.
+select min(due.due_at) from (
+  select endpoint_id from lane where next_at is not null and next_at < 4611686018427387904
+  order by next_at limit :limit::bigint) as next
+cross join lateral (
+  select d.due_at from delivery d
+  where d.endpoint_id = next.endpoint_id and d.state = 'pending' and d.due_at <= :now
+  order by d.due_at limit 1) as due;
 
 -- name: parked
 -- How many deliveries wait for a person because their claims were lost again and again.

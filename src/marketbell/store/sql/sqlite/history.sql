@@ -80,7 +80,7 @@ where d.message_id = :message_id;
 
 -- name: resend_facts
 -- What decides whether and how a delivery is made due again.
-select e.disabled, d.state, d.order_key,
+select e.disabled, d.state, d.attempt_count, d.order_key,
   exists (select 1 from payload p where p.message_id = :message_id)
 from endpoint e
 left join delivery d on d.message_id = :message_id and d.endpoint_id = :endpoint_id

@@ -15,7 +15,7 @@ create table outbox (
   -- As POST /api/v1/app/{app_id}/msg takes it; `json` keeps the text as it was given.
   body json not null check (octet_length(body::text) <= 16777216),
   created_at bigint not null default (extract(epoch from clock_timestamp()) * 1000)::bigint
-    check (created_at between 0 and 253402300799999),
+    check (created_at between 0 and 253402214399999),
   primary key (transaction, id),
   -- What is longer names nothing, and would not fit into the index of what is rejected.
   check (octet_length(application) <= 1024 and octet_length(organization) <= 1024)

@@ -50,8 +50,9 @@ $$;
 
 -- Keep messages with their deliveries, each with its own verdict. Gives back what was refused, as
 -- pairs of a message's key and the reason: 1 there is no such application, 2 it has changed, 3 the
--- eventId is taken, 4 the mark is, 5 the row of the outbox is. None of them may have a mark or an
--- eventId twice.
+-- eventId is taken, 4 the mark is, 5 the row of the outbox is, 6 another mark of its batch came with
+-- another body. None of them may have a mark or an eventId twice. Marks of a batch have the same
+-- body of more than 16 bytes. Of two reasons for a message the last one counts.
 create function publish_messages(
   ids_ bigint[], public_ids_ text[], application_ids_ bigint[], revisions_ bigint[],
   event_types_ text[], event_ids_ text[], channels_ text[], tags_ text[], occurred_ bigint[],
@@ -71,6 +72,7 @@ declare
   reasons bigint[] := '{}';
   more bigint[];
   why bigint[];
+  reused bytea[];
   changed bigint;
   lanes bigint[];
   dues bigint[];
@@ -128,6 +130,18 @@ begin
       if more is not null then
         refused := refused || more;
         reasons := reasons || array_fill(4::bigint, array[cardinality(more)]);
+      end if;
+      select array_agg(m.body) into reused
+      from unnest(mark_keys_, mark_bodies_, mark_buckets_) as m (key, body, bucket)
+      join idempotency as i on i.key = m.key and i.bucket >= first_bucket(m.bucket)
+      where octet_length(m.body) > 16 and i.body <> m.body;
+      if reused is not null then
+        select array_agg(m.id) into more
+        from unnest(mark_ids_, mark_bodies_) as m (id, body) where m.body = any (reused);
+        refused := refused || more;
+        reasons := reasons || array_fill(6::bigint, array[cardinality(more)]);
+        delete from idempotency as i using unnest(mark_ids_, mark_keys_) as m (id, key)
+        where m.id = any (more) and i.key = m.key and i.message_id = m.id;
       end if;
     end if;
   end if;
