@@ -120,7 +120,8 @@ def _found(transaction: Transaction, box: Box, name: dict[str, Value]) -> Creden
 def _row(transaction: Transaction, statement: str, which: dict[str, Value]) -> Any:
     row = transaction.row(_SQL[statement], which)
     if row is None:
-        raise no_such("user", str(which.get("user") or which["public_id"]), "name or id")
+        named = which["user"] if "user" in which else which["public_id"]
+        raise no_such("user", str(named), "name or id")
     return row
 
 
