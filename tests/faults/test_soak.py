@@ -184,7 +184,7 @@ async def soak(
     server = new_server(
         PYTHONPATH=str(TESTS),
         MARKETBELL_BREAKER_FAILURES="10000",
-        MARKETBELL_IDLE_CONNECTION_MS="500ms",
+        MARKETBELL_IDLE_CONNECTION_TIMEOUT="500ms",
         MARKETBELL_AUTO_DISABLE_AFTER="365d",
     )
     kept_s = KEPT_S if server.alone else seconds * forgetful.DAYS / LASTS_DAYS
