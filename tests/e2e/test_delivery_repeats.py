@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from marketbell.clock import SystemClock
+from marketbell.delivery.tenure import ALL, Tenure
 from marketbell.model import DeliveryState, Outcome, Policy
 from marketbell.testing import CLOSE, OK, Answer, FakeClock, Received, TestReceiver
 from support.plane import Diary, Knobs, Plane
@@ -66,6 +67,34 @@ async def test_an_endpoint_that_may_not_be_called_any_more_gets_no_repeat(
         assert [one.outcome for one in await plane.attempts(message)] == [Outcome.CLOSED]
         if change:
             assert await plane.state(message, endpoint) is DeliveryState.PENDING
+
+
+async def test_an_endpoint_of_a_slot_that_another_node_has_by_now_needs_a_new_claim(
+    tmp_path: Path,
+) -> None:
+    """Which is given here, for a store in one file has no other node; this one has its other slots."""
+    dying = Dying()
+    tenure = Tenure(lambda: 0.0)
+    tenure.renew(ALL, 10.0)
+    async with (
+        TestReceiver(dying) as shop,
+        Plane(tmp_path, SystemClock(), KEPT, owned=tenure) as plane,
+    ):
+        application = await plane.application()
+        endpoint = await plane.endpoint(application, shop.url)
+        await plane.publish(application)
+        await plane.settled()
+        message = await plane.publish(application)
+        await dying.came.wait()
+        tenure.renew(ALL - {endpoint.slot}, 10.0)
+        dying.door.set()
+        await plane.until(lambda: len(plane.told.attempts) == 3)
+        await plane.settled()
+        attempts = await plane.attempts(message)
+        assert [(one.outcome, one.claim_number) for one in attempts] == [
+            (Outcome.CLOSED, 1),
+            (Outcome.ACCEPTED, 2),
+        ]
 
 
 async def test_a_repeat_goes_to_the_new_url_and_bears_the_new_secrets(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def make_plan(
     rate: int | None = None,
     shared_rate: int | None = None,
     ordered: bool = False,
+    paused: bool = False,
 ) -> Plan:
     application = Application(
         id=application_id,
@@ -43,6 +44,7 @@ def make_plan(
         application_id=application_id,
         url="https://seller.example/",
         throttle_rate=rate,
+        paused=paused,
         revision=revision,
     )
     return Plan(

@@ -1,4 +1,4 @@
-"""Which headers an endpoint may have: any name but those that the sender or a signature needs."""
+"""Which headers an endpoint may have: any name but what the sender, a signature or a cloud goes by."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MESSAGE = Message(
 
 @pytest.mark.parametrize(
     "name",
-    ["Webhook-Secret", "webhook-key", "X-Azure-Key", "X-Goog-Token", "x-amz-token", "Svix-Shop"],
+    ["Webhook-Secret", "webhook-key", "X-Api-Key", "Authorization"],
 )
 def test_a_seller_names_the_static_header(name: str) -> None:
     own = check_headers({name: "s3cret"}, FIELD)
@@ -37,6 +37,19 @@ def test_a_seller_names_the_static_header(name: str) -> None:
     for dialect in (Ovoko(), Standard()):
         request = dialect.render(MESSAGE, endpoint, AttemptStart(0, 1))
         assert (name, "s3cret") in request.headers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X-Azure-Ref", "X-FD-HealthProbe", "X-GFE-Request", "X-Goog-Token"),
+        *("X-Google-Metadata-Request", "x-amz-token", "X-Amzn-Trace-Id", "Svix-Shop", "X-Svix-Id"),
+    ],
+)
+def test_what_clouds_go_by_is_refused(name: str) -> None:
+    """A metadata service gives out a machine's credentials to who sends its header."""
+    with pytest.raises(InvalidError, match="set by the server or a proxy"):
+        check_headers({name: "x"}, FIELD)
 
 
 def test_no_header_that_a_dialect_or_the_sender_sets_is_taken() -> None:

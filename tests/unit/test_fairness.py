@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from marketbell.delivery.fairness import Lanes, Places
 from marketbell.delivery.lane import Lane
 from marketbell.delivery.plan import Plan
-from marketbell.model import Claim
+from marketbell.model import NEVER, Claim
 from support.lanes import NOW, make_claim, make_plan
 
 
@@ -385,11 +385,13 @@ def test_lanes_at_rest_are_forgotten_and_those_with_anything_in_memory_are_not()
     waiting = add(lanes, make_plan(2, application_id=2, shared_rate=3))
     backlogged = add(lanes, make_plan(3))
     promised = add(lanes, make_plan(4))
+    rests, paused = add(lanes, make_plan(5)), add(lanes, make_plan(6, paused=True))
     backlogged.backlog = True
     offer(lanes, waiting)
     assert lanes.reserve(promised, 1, NOW)
+    rests.held_until, paused.held_until = NOW + 2, NEVER
     lanes.forget_idle(NOW + 1)
-    assert set(lanes.by_endpoint) == {2, 3, 4}
+    assert set(lanes.by_endpoint) == {2, 3, 4, 5}
 
 
 # -- nobody is forgotten ------------------------------------------------------------------

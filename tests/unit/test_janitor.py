@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -164,3 +165,65 @@ async def test_a_store_that_was_away_is_asked_again_within_seconds_not_an_interv
     async with asyncio.timeout(30):
         await keeper.pruned.wait()
     await janitor.stop()
+
+
+class Counting(Failing):
+    """A store that counts what it is asked to remove, and what for it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(ValueError(), times=0)
+        self.asked: list[Instant] = []
+        self.more = False
+        self.look: Callable[[], None] = lambda: None
+
+    async def failing_since(self, before: Instant, limit: int) -> tuple[int, ...]:
+        return ()
+
+    async def prune(
+        self, ages: Ages, *, now: Instant, limit: int, real_now: Instant | None = None
+    ) -> Pruned:
+        self.asked.append(now)
+        self.look()
+        return Pruned(payloads=1, more=self.more)
+
+    async def gauges(self, *, now: Instant) -> Gauges:
+        self.pruned.set()
+        return await super().gauges(now=now)
+
+
+async def test_nothing_is_removed_while_the_clock_has_just_leapt_ahead(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A hundred days ahead for a moment, all that is kept would be old enough to go."""
+    caplog.set_level(logging.WARNING)
+    clock, keeper = FakeClock(still=True), Counting()
+    janitor = Janitor(keeper, Nobody(), clock, DUTIES)
+    clock.jump(100 * 86_400_000)
+    janitor.start()
+    async with asyncio.timeout(30):
+        for _ in range(5):
+            keeper.pruned.clear()
+            await keeper.pruned.wait()
+    assert keeper.asked == []
+    assert caplog.text.count("the clock has leapt ahead") == 1
+    clock.jump(-100 * 86_400_000)
+    async with asyncio.timeout(30):
+        while not keeper.asked:
+            keeper.pruned.clear()
+            await keeper.pruned.wait()
+    await janitor.stop()
+    assert keeper.asked[0] == clock.now()
+
+
+async def test_a_leap_between_two_steps_ends_the_look() -> None:
+    clock, keeper = FakeClock(still=True), Counting()
+    keeper.more = True
+    janitor = Janitor(keeper, Nobody(), clock, DUTIES)
+
+    def leap() -> None:
+        if len(keeper.asked) == 3:
+            clock.jump(100 * 86_400_000)
+
+    keeper.look = leap
+    await janitor.look()
+    assert len(keeper.asked) == 3

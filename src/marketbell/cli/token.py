@@ -72,13 +72,7 @@ def create(
     settings = settings_of({"db": db}, config)
     good_for = settings.token_ttl if ttl is None else _good_for(ttl)
     if name is not None or scope:
-        body: dict[str, object] = {"name": name or "made on the command line"}
-        if scope:
-            body["scopes"] = list(scope)
-        if app is not None:
-            body["appId"] = app
-        if ttl is not None:
-            body["expiry"] = good_for // 1000
+        body = _key_wanted(name, scope, app, None if ttl is None else good_for // 1000)
         key = with_credentials(
             settings,
             org,
@@ -180,6 +174,20 @@ def revoke(
     else:
         print(f"revoked {what}" + (f", in force in {after_s} s" if after_s else ""))
     return 0
+
+
+def _key_wanted(
+    name: str | None, scopes: tuple[str, ...], app: str | None, expiry_s: int | None
+) -> dict[str, object]:
+    """The body that asks for a key: what was not said is not in it."""
+    body: dict[str, object] = {"name": name or "made on the command line"}
+    if scopes:
+        body["scopes"] = list(scopes)
+    if app is not None:
+        body["appId"] = app
+    if expiry_s is not None:
+        body["expiry"] = expiry_s
+    return body
 
 
 def _good_for(ttl: str) -> int:

@@ -33,6 +33,23 @@ FORBIDDEN: Final = RESERVED.union(
 )
 """Lower-case names that an endpoint may not set."""
 
+FORBIDDEN_PREFIXES: Final = (
+    "svix-",
+    "x-svix-",
+    "x-amz-",
+    "x-amzn-",
+    "x-azure-",
+    "x-fd-",
+    "x-gfe",
+    "x-goog-",
+    "x-google",
+)
+"""
+What such names begin with besides: clouds and their metadata services go by them.
+
+A marketplace may well have `webhook-` names of its own, as Ovoko's static header can have any.
+"""
+
 _SENSITIVE: Final = re.compile(r"auth|cookie|credential|key|passw|secret|signature|token")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -92,7 +109,7 @@ def check_name(name: str, field: Field) -> None:
         raise InvalidError(
             field, f"A header's name is 1 to {NAME_MAX} letters, digits and !#$%&'*+-.^_`|~"
         )
-    if lower in FORBIDDEN:
+    if lower in FORBIDDEN or lower.startswith(FORBIDDEN_PREFIXES):
         raise InvalidError(field, "This header is set by the server or a proxy; use another name")
 
 

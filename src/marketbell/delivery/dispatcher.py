@@ -59,9 +59,8 @@ class Dispatcher:
         owned: Owned | None = None,
         hint: Callable[[Collection[int] | None], None] = lambda _slots: None,
     ) -> None:
-        self._queue = queue
+        self._queue, self._hint = queue, hint
         self._owned = owned = owned or Tenure.sole()
-        self._hint = hint
         self._sender = sender
         self._planner = planner
         self._lanes = lanes
@@ -73,10 +72,9 @@ class Dispatcher:
         self._under_way = UnderWay(witness, self._pump_soon)
         self._ticker: asyncio.TimerHandle | None = None
         self._waker = Waker(clock, self._pump)
-        self._pump_due = False
+        self._pump_due = self._closing = False
         self._forget_at = 0.0
         self._loop = asyncio.get_running_loop()
-        self._closing = False
         self._read_clocks(clock.monotonic())
         self.recorder = Recorder(queue, fitness=owned.fitness, on_recorded=self._recorded)
         self.claims = Claims(

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from marketbell.clock import Clock
+from marketbell.delivery.leaps import Leaps
 from marketbell.errors import StoreError
 from marketbell.model import Instant, Millis
 from marketbell.store.base import Ages, Gauges, Pruned
@@ -81,6 +82,9 @@ class Janitor:
         self._tally = tally
         self._clock = clock
         self._duties = duties
+        self._leaps = Leaps(clock)
+        self._waits = False
+        """Whether it has told that it waits for a clock that has leapt."""
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.gauges: Gauges | None = None
@@ -123,7 +127,7 @@ class Janitor:
                 messages=pruned.messages,
                 cancelled=pruned.cancelled,
             )
-            more = pruned.more
+            more = pruned.more and not self._doubtful()
             if more:
                 await self._pause(_BETWEEN_STEPS_S)
 
@@ -132,7 +136,8 @@ class Janitor:
         failing = False
         while not self._stop.is_set():
             try:
-                if since_look >= self._duties.interval_s and self._leads():
+                doubtful = self._doubtful()
+                if since_look >= self._duties.interval_s and self._leads() and not doubtful:
                     await self.look()
                     since_look = 0.0
                 failing = False
@@ -146,6 +151,14 @@ class Janitor:
                 since_look = 0.0
             await self._pause(self._pause_s)
             since_look += self._pause_s
+
+    def _doubtful(self) -> bool:
+        """Whether the clock has leapt ahead: then nothing is old enough for sure to be removed or disabled."""
+        doubtful = self._leaps.doubtful()
+        if doubtful and not self._waits:
+            _log.warning("the clock has leapt ahead: nothing is removed or disabled for an hour")
+        self._waits = doubtful
+        return doubtful
 
     async def _watch(self) -> None:
         """Read the figures, also while there is much to remove."""
