@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from marketbell.model import DeliveryState, Outcome
+from marketbell.store.base import Change
 from marketbell.testing import OK, Answer, FakeClock, TestReceiver
 from marketbell.testing.receiver import Received
 from support.plane import Plane
@@ -60,6 +61,20 @@ async def test_a_rest_holds_after_a_change_and_after_a_restart(tmp_path: Path) -
             assert len(shop.requests) == 1
             await plane.pass_time(601_000)
             assert len(shop.requests) == 4
+
+
+async def test_a_rest_holds_after_a_message_that_is_under_way_was_taken_out(tmp_path: Path) -> None:
+    """Its content's end gives back the endpoint's claims, as a change does, and changes nothing of it."""
+    busy = Answer(status=503, headers=(("Retry-After", "600"),))
+    async with TestReceiver([busy, OK]) as shop, Plane(tmp_path, FakeClock()) as plane:
+        application = await plane.application()
+        endpoint = await plane.endpoint(application, shop.url)
+        await plane.publish(application)
+        await plane.settled()
+        plane.dispatcher.forget(Change(application.id, endpoint.id))
+        await plane.publish(application)
+        await plane.settled()
+        assert len(shop.requests) == 1
 
 
 async def test_a_change_of_an_endpoint_that_rests_lets_it_go_on_when_it_is_enabled(

@@ -59,7 +59,7 @@ class Lanes:
             self._set_rates(lane)
         elif lane.plan is not plan and lane.plan.endpoint.revision <= plan.endpoint.revision:
             # What is kept counts, as enabling it again ends its run, unless more has been learnt since.
-            if lane.plan.endpoint.revision < plan.endpoint.revision and not lane.taught:
+            if not lane.taught:
                 lane.failing_since = failing_since
                 lane.held_until = plan.endpoint.held_until
             lane.plan, lane.route = plan, None
